@@ -1,0 +1,1 @@
+//! The host daemon: runs WebAssembly components on one machine of a lattice.

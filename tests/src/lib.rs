@@ -1,0 +1,1 @@
+//! Starts real servers and our programs for whole-system tests.

@@ -1,0 +1,1 @@
+//! The controller: keeps the components of each application running on the hosts that fit.
