@@ -1,0 +1,142 @@
+//! `wasi:keyvalue`: small values under names, with atomic counters and batches.
+//!
+//! [`Backend`] is the seam: guests, the wRPC server and the tests call it; NATS, Redis, memory and
+//! the wRPC client implement it.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+/// Longest key a store takes, in bytes: with its escapes it still fits a NATS subject.
+pub const KEY_BYTES_MAX: usize = 1024;
+
+/// Most keys in one answer of [`Backend::list_keys`].
+pub const PAGE_KEYS_MAX: usize = 1000;
+
+/// Why an operation on a store did not happen, in the interface's own cases.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The store knows no bucket of that name.
+    #[error("no such store")]
+    NoSuchStore,
+    /// The component has no link that grants this interface.
+    #[error("access denied")]
+    AccessDenied,
+    /// Anything else, in words for the developer of the component.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// One answer of [`Backend::list_keys`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KeyPage {
+    /// The keys, in no particular order.
+    pub keys: Vec<String>,
+    /// Where the next page starts; `None` after the last one.
+    pub cursor: Option<u64>,
+}
+
+/// A value as it was read, for a later [`Backend::swap`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Current {
+    /// The value, if there was one.
+    pub value: Option<Bytes>,
+    /// The backend's mark of this state of the key; what it means is the backend's business.
+    pub revision: u64,
+}
+
+/// A key-value store, as one link shows it to one component.
+///
+/// `bucket` is the name the guest opened. The stores built in know one bucket per link, under the
+/// names `""`, `default` and the link's own; Redis takes any name, as upstream's provider does; a
+/// remote provider gets the name to judge for itself.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// Whether the guest may open `bucket`; without I/O.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchStore`] where the name is not known here.
+    fn open(&self, bucket: &str) -> Result<(), Error> {
+        let _ = bucket;
+        Ok(())
+    }
+
+    /// Reads a value; `None` where there is none.
+    async fn get(&self, bucket: &str, key: &str) -> Result<Option<Bytes>, Error>;
+
+    /// Writes a value over whatever was there.
+    async fn set(&self, bucket: &str, key: &str, value: Bytes) -> Result<(), Error>;
+
+    /// Removes a value; no error where there is none.
+    async fn delete(&self, bucket: &str, key: &str) -> Result<(), Error>;
+
+    /// Whether the key has a value.
+    async fn exists(&self, bucket: &str, key: &str) -> Result<bool, Error>;
+
+    /// Lists keys from `cursor` on (`None`: from the start), page by page.
+    async fn list_keys(&self, bucket: &str, cursor: Option<u64>) -> Result<KeyPage, Error>;
+
+    /// Adds `delta` to the decimal number at `key` (0 where there is none), returns the sum.
+    async fn increment(&self, bucket: &str, key: &str, delta: u64) -> Result<u64, Error>;
+
+    /// [`Backend::increment`] with a sign, as `0.2.0-draft2` has it.
+    async fn add(&self, bucket: &str, key: &str, delta: i64) -> Result<i64, Error> {
+        let Ok(delta) = u64::try_from(delta) else {
+            return Err(Error::Other("this store cannot count down".into()));
+        };
+        let sum = self.increment(bucket, key, delta).await?;
+        i64::try_from(sum).map_err(|_| too_large())
+    }
+
+    /// Reads several values; each answer stands where its key stood.
+    async fn get_many(
+        &self,
+        bucket: &str,
+        keys: Vec<String>,
+    ) -> Result<Vec<Option<(String, Bytes)>>, Error> {
+        let mut values = Vec::with_capacity(keys.len());
+        for key in keys {
+            let value = self.get(bucket, &key).await?;
+            values.push(value.map(|value| (key, value)));
+        }
+        Ok(values)
+    }
+
+    /// Writes several values; stops at the first that fails.
+    async fn set_many(&self, bucket: &str, values: Vec<(String, Bytes)>) -> Result<(), Error> {
+        for (key, value) in values {
+            self.set(bucket, &key, value).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes several values; stops at the first that fails.
+    async fn delete_many(&self, bucket: &str, keys: Vec<String>) -> Result<(), Error> {
+        for key in keys {
+            self.delete(bucket, &key).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads a value together with what [`Backend::swap`] needs to know about it.
+    async fn current(&self, bucket: &str, key: &str) -> Result<Current, Error> {
+        let value = self.get(bucket, key).await?;
+        Ok(Current { value, revision: 0 })
+    }
+
+    /// Writes `value` if the key is still as it was `seen`; `false` where it is not.
+    async fn swap(
+        &self,
+        bucket: &str,
+        key: &str,
+        seen: &Current,
+        value: Bytes,
+    ) -> Result<bool, Error> {
+        let _ = (bucket, key, seen, value);
+        Err(Error::Other("this store has no compare-and-swap; run its provider on this host".into()))
+    }
+}
+
+/// The error of a counter that would leave its range.
+fn too_large() -> Error {
+    Error::Other("the sum is outside the range of the counter".into())
+}
