@@ -1,1 +1,3 @@
-//! The host daemon: runs WebAssembly components on one machine of a lattice.
+//! The host daemon of a lattice: runs WebAssembly components on one machine.
+
+pub mod oci;
