@@ -3,8 +3,22 @@
 //! [`Backend`] is the seam: guests, the wRPC server and the tests call it; NATS, Redis, memory and
 //! the wRPC client implement it.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
+
+mod counter;
+mod memory;
+mod nats;
+mod nats_key;
+mod redis;
+#[cfg(test)]
+mod tests;
+
+pub use memory::MemoryStore;
+pub use nats::{NatsBucket, NatsStore};
+pub use redis::{RedisSettings, RedisStore};
 
 /// Longest key a store takes, in bytes: with its escapes it still fits a NATS subject.
 pub const KEY_BYTES_MAX: usize = 1024;
@@ -44,22 +58,10 @@ pub struct Current {
     pub revision: u64,
 }
 
-/// A key-value store, as one link shows it to one component.
-///
-/// `bucket` is the name the guest opened. The stores built in know one bucket per link, under the
-/// names `""`, `default` and the link's own; Redis takes any name, as upstream's provider does; a
-/// remote provider gets the name to judge for itself.
+/// A key-value store. `bucket` is the name the guest opened, checked by [`Linked::open`]; only a
+/// remote provider looks at it again.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
-    /// Whether the guest may open `bucket`; without I/O.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchStore`] where the name is not known here.
-    fn open(&self, bucket: &str) -> Result<(), Error> {
-        let _ = bucket;
-        Ok(())
-    }
-
     /// Reads a value; `None` where there is none.
     async fn get(&self, bucket: &str, key: &str) -> Result<Option<Bytes>, Error>;
 
@@ -134,6 +136,46 @@ pub trait Backend: Send + Sync + 'static {
         let _ = (bucket, key, seen, value);
         Err(Error::Other("this store has no compare-and-swap; run its provider on this host".into()))
     }
+}
+
+/// A store as one link shows it to one component: what a link of `wasi:keyvalue` is bound to.
+#[derive(Clone)]
+pub struct Linked {
+    backend: Arc<dyn Backend>,
+    /// The link's name, where the store knows only one bucket.
+    only: Option<String>,
+}
+
+impl Linked {
+    /// A store that takes every bucket name: Redis, as upstream's provider does, and a remote
+    /// provider, which judges for itself.
+    pub fn any(backend: Arc<dyn Backend>) -> Self {
+        Self { backend, only: None }
+    }
+
+    /// A store with one bucket, under the names `""`, `default` and the link's.
+    pub fn only(link_name: impl Into<String>, backend: Arc<dyn Backend>) -> Self {
+        Self { backend, only: Some(link_name.into()) }
+    }
+
+    /// The store, if it knows `bucket`.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchStore`] if it does not.
+    pub fn open(&self, bucket: &str) -> Result<&Arc<dyn Backend>, Error> {
+        match &self.only {
+            Some(name) if !["", "default", name].contains(&bucket) => Err(Error::NoSuchStore),
+            _ => Ok(&self.backend),
+        }
+    }
+}
+
+/// Refuses a key that no store here takes.
+fn check_key(key: &str) -> Result<(), Error> {
+    if key.len() <= KEY_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Error::Other(format!("a key of {} bytes is too long; {KEY_BYTES_MAX} is the most", key.len())))
 }
 
 /// The error of a counter that would leave its range.
