@@ -22,7 +22,10 @@ pub mod blobstore;
 pub mod http;
 pub mod keyvalue;
 pub mod messaging;
+pub mod nats;
 mod remote;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use http::HttpIngress;
 pub use remote::{FunctionType, HttpBody, HttpError, Remote, RemoteError, RemoteTarget};
