@@ -1,3 +1,6 @@
 //! The host daemon of a lattice: runs WebAssembly components on one machine.
 
 pub mod oci;
+pub mod options;
+pub mod task;
+pub mod telemetry;

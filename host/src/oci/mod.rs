@@ -21,7 +21,7 @@ use futures::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use oci_distribution::Reference;
 use oci_distribution::manifest::{OciDescriptor, OciImageManifest};
 
-pub use error::{FetchError, RegistryError};
+pub use error::{FetchError, RegistryError, chain as error_chain};
 pub use image::{Image, Mirror, MirrorError};
 pub use settings::{Credential, FetchOptions};
 
