@@ -2,5 +2,7 @@
 
 pub mod oci;
 pub mod options;
+pub mod provider;
+pub mod rpc;
 pub mod task;
 pub mod telemetry;

@@ -1,0 +1,1 @@
+//! External capability providers: archives, processes, supervision.

@@ -1,0 +1,134 @@
+//! Serving: one invocation from the side that answers.
+
+use std::sync::Arc;
+
+use async_nats::{HeaderMap, Message};
+use bytes::Bytes;
+
+use super::call::with_prefixes;
+use super::session::{Session, offers_flow};
+use super::{FLOW_HEADER, PathReader, RpcError, Sender, Transport};
+use crate::rpc::codec::Path;
+
+/// A call that a peer makes here. Dropped without results, it tells the peer so.
+#[derive(Debug)]
+pub struct Incoming {
+    session: Arc<Session>,
+    subject: String,
+    peer: String,
+    headers: HeaderMap,
+    first: Option<Bytes>,
+    answered: bool,
+}
+
+impl Transport {
+    /// Answers the first message of an invocation with the handshake.
+    ///
+    /// # Errors
+    /// [`RpcError::NoReply`], or a refusal of the NATS client.
+    pub async fn accept(&self, message: Message) -> Result<Incoming, RpcError> {
+        let subject = message.subject.to_string();
+        let peer = message.reply.ok_or(RpcError::NoReply)?.to_string();
+        let flow = offers_flow(message.headers.as_ref());
+        let session = self.shared.open();
+        session.set_peer(peer.clone(), flow);
+        let (client, inbox) = (self.client(), session.inbox());
+        let sent = if flow {
+            let mut headers = HeaderMap::new();
+            headers.insert(FLOW_HEADER, "1");
+            client
+                .publish_with_reply_and_headers(peer.clone(), inbox, headers, Bytes::new())
+                .await
+        } else {
+            client.publish_with_reply(peer.clone(), inbox, Bytes::new()).await
+        };
+        sent.map_err(|e| RpcError::Nats { subject: peer.clone(), reason: e.to_string() })?;
+        Ok(Incoming {
+            session,
+            subject,
+            peer,
+            headers: message.headers.unwrap_or_default(),
+            first: Some(message.payload),
+            answered: false,
+        })
+    }
+}
+
+impl Incoming {
+    /// The subject that was called.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// The headers of the first message.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// One header of the first message.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|v| v.as_str())
+    }
+
+    /// The encoded parameters.
+    #[must_use]
+    pub fn params(&mut self) -> PathReader {
+        PathReader::new(self.session.clone(), "params".to_owned(), self.first.take())
+    }
+
+    /// The data of an asynchronous parameter.
+    #[must_use]
+    pub fn param(&self, path: &Path) -> PathReader {
+        PathReader::new(self.session.clone(), format!("params.{path}"), None)
+    }
+
+    /// Sends the encoded results and opens the streams of the asynchronous ones.
+    ///
+    /// # Errors
+    /// What ended the session, or a refusal of the NATS client.
+    pub async fn answer(
+        &mut self,
+        results: Bytes,
+        paths: &[Path],
+    ) -> Result<Vec<Sender>, RpcError> {
+        self.answered = true;
+        let mut main = Sender::new(self.session.clone(), &self.peer, "results");
+        main.send(results).await?;
+        main.end().await?;
+        let mut prefixes = with_prefixes("results", paths);
+        prefixes.remove("results");
+        let sender = |path: &Path| {
+            let path = format!("results.{path}");
+            prefixes.remove(&path);
+            Sender::new(self.session.clone(), &self.peer, &path)
+        };
+        let senders = paths.iter().map(sender).collect();
+        for path in prefixes {
+            Sender::new(self.session.clone(), &self.peer, &path).end().await?;
+        }
+        Ok(senders)
+    }
+
+    /// Waits until the caller has gone or given up.
+    pub async fn abandoned(&self) -> RpcError {
+        self.session.failed().await
+    }
+
+    /// What ended the session, if anything did.
+    #[must_use]
+    pub fn failure(&self) -> Option<RpcError> {
+        self.session.failure()
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if !self.answered {
+            // The sender's own drop publishes the empty message: "ended without a result".
+            drop(Sender::new(self.session.clone(), &self.peer, "results"));
+        }
+    }
+}
