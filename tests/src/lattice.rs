@@ -56,7 +56,13 @@ impl Lattice {
     /// When no folder can be made.
     pub fn on(nats: Nats) -> anyhow::Result<Self> {
         let name = format!("test-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
-        Ok(Self { nats, name, hosts: Vec::new(), wadm: Vec::new(), folder: TempDir::new()? })
+        Ok(Self {
+            nats,
+            name,
+            hosts: Vec::new(),
+            wadm: Vec::new(),
+            folder: TempDir::new()?,
+        })
     }
 
     /// The folder for files of this lattice.
@@ -82,7 +88,8 @@ impl Lattice {
         let mut command = Command::new(program("wadm")?);
         command.args(["--nats-server", &format!("127.0.0.1:{}", self.nats.port())]);
         command.args(arguments);
-        self.wadm.push(Process::start(&name, self.folder.path(), &mut command)?);
+        self.wadm
+            .push(Process::start(&name, self.folder.path(), &mut command)?);
         Ok(())
     }
 
@@ -126,7 +133,13 @@ impl Lattice {
         let known: Vec<String> = self.hosts.iter().map(|host| host.id.clone()).collect();
         let process = self.spawn_host(&name, &arguments)?;
         let id = self.new_host(&known, &process).await?;
-        self.hosts.push(HostProcess { process, id, http_port, arguments, name });
+        self.hosts.push(HostProcess {
+            process,
+            id,
+            http_port,
+            arguments,
+            name,
+        });
         Ok(self.hosts.len() - 1)
     }
 
@@ -136,19 +149,32 @@ impl Lattice {
     /// When it does not answer the lattice.
     pub async fn restart_host(&mut self, index: usize) -> anyhow::Result<()> {
         self.hosts[index].process.kill();
-        let (name, arguments) = (self.hosts[index].name.clone(), self.hosts[index].arguments.clone());
+        let (name, arguments) = (
+            self.hosts[index].name.clone(),
+            self.hosts[index].arguments.clone(),
+        );
         let http_port = self.hosts[index].http_port;
         let known: Vec<String> = self.hosts.iter().map(|host| host.id.clone()).collect();
         let process = self.spawn_host(&name, &arguments)?;
         let own = known[index].clone();
         let others: Vec<String> = known.into_iter().filter(|id| *id != own).collect();
         let id = self.new_host(&others, &process).await?;
-        self.hosts[index] = HostProcess { process, id, http_port, arguments, name };
+        self.hosts[index] = HostProcess {
+            process,
+            id,
+            http_port,
+            arguments,
+            name,
+        };
         Ok(())
     }
 
     fn spawn_host(&self, name: &str, arguments: &[String]) -> anyhow::Result<Process> {
-        Process::start(name, self.folder.path(), Command::new(program("host")?).args(arguments))
+        Process::start(
+            name,
+            self.folder.path(),
+            Command::new(program("host")?).args(arguments),
+        )
     }
 
     /// The id of the host that `known` does not have.
@@ -169,7 +195,8 @@ impl Lattice {
     /// When NATS is down.
     pub async fn host_ids(&self) -> anyhow::Result<Vec<String>> {
         let lattice = proto::id::Lattice::new(self.name.clone())?;
-        let subject = proto::subject::CtlSubject::new(lattice, proto::subject::Ctl::PingHosts).to_string();
+        let subject =
+            proto::subject::CtlSubject::new(lattice, proto::subject::Ctl::PingHosts).to_string();
         let client = self.nats.connect().await?;
         let answers = gather(&client, subject, Duration::from_millis(300)).await?;
         Ok(answers
@@ -226,10 +253,17 @@ impl Lattice {
     ///
     /// # Errors
     /// At the deadline, with the last status.
-    pub async fn status_is(&self, app: &str, wanted: &str, deadline: Duration) -> anyhow::Result<()> {
+    pub async fn status_is(
+        &self,
+        app: &str,
+        wanted: &str,
+        deadline: Duration,
+    ) -> anyhow::Result<()> {
         eventually(&format!("{app} to be {wanted}"), deadline, || async {
             let answer = self.wash_json(&["app", "status", app]).await?;
-            let is = answer["status"]["status"]["type"].as_str().unwrap_or_default();
+            let is = answer["status"]["status"]["type"]
+                .as_str()
+                .unwrap_or_default();
             anyhow::ensure!(is == wanted, "status: {answer}");
             Ok(())
         })
@@ -269,7 +303,9 @@ pub async fn gather(
     use futures::StreamExt as _;
     let inbox = client.new_inbox();
     let mut replies = client.subscribe(inbox.clone()).await?;
-    client.publish_with_reply(subject, inbox, bytes::Bytes::new()).await?;
+    client
+        .publish_with_reply(subject, inbox, bytes::Bytes::new())
+        .await?;
     let mut answers = Vec::new();
     let end = tokio::time::Instant::now() + wait;
     while let Ok(Some(message)) = tokio::time::timeout_at(end, replies.next()).await {
@@ -333,7 +369,9 @@ pub async fn http_answers(
 /// At the deadline.
 pub async fn listening(port: u16, deadline: Duration) -> anyhow::Result<()> {
     until(&format!("port {port}"), deadline, || async {
-        tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+        tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .is_ok()
     })
     .await
 }

@@ -28,7 +28,11 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
             let test = std::env::current_exe()?;
             let folder = test.parent().ok_or_else(|| anyhow::anyhow!("no folder"))?;
             let in_deps = folder.file_name().is_some_and(|name| name == "deps");
-            if in_deps { folder.join("..") } else { folder.to_path_buf() }
+            if in_deps {
+                folder.join("..")
+            } else {
+                folder.to_path_buf()
+            }
         }
     };
     let path = folder.join(name);
@@ -43,5 +47,7 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
 /// A file of the repository, by its path from the top.
 #[must_use]
 pub fn repository(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(path)
 }

@@ -36,7 +36,11 @@ impl Process {
             .env("RUST_BACKTRACE", "0")
             .spawn()
             .with_context(|| format!("starting {name}: {:?}", command.get_program()))?;
-        Ok(Self { name: name.to_owned(), child, log })
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log,
+        })
     }
 
     /// The process id.
@@ -94,7 +98,12 @@ impl Drop for Process {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let tail = &lines[lines.len().saturating_sub(LOG_TAIL_LINES)..];
-            eprintln!("--- {} ({} lines in all)\n{}", self.name, lines.len(), tail.join("\n"));
+            eprintln!(
+                "--- {} ({} lines in all)\n{}",
+                self.name,
+                lines.len(),
+                tail.join("\n")
+            );
         }
     }
 }

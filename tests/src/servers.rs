@@ -23,7 +23,9 @@ pub fn free_port() -> anyhow::Result<u16> {
 }
 
 async fn answers(port: u16) -> bool {
-    tokio::net::TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).await.is_ok()
+    tokio::net::TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port)))
+        .await
+        .is_ok()
 }
 
 /// Starts a server on a free port; another program may take the port first, so tries again.
@@ -84,13 +86,26 @@ impl Nats {
             Self::command(&path, port, config.as_deref())
         })
         .await?;
-        Ok(Self { folder, process: Some(process), port, config })
+        Ok(Self {
+            folder,
+            process: Some(process),
+            port,
+            config,
+        })
     }
 
     fn command(folder: &Path, port: u16, config: Option<&str>) -> anyhow::Result<Command> {
         let shown = folder.display().to_string();
         let mut command = Command::new("nats-server");
-        command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd", &shown]);
+        command.args([
+            "-a",
+            "127.0.0.1",
+            "-p",
+            &port.to_string(),
+            "-js",
+            "-sd",
+            &shown,
+        ]);
         if let Some(config) = config {
             let file = folder.join("nats.conf");
             std::fs::write(&file, config.replace("{folder}", &shown))?;
@@ -116,7 +131,9 @@ impl Nats {
     /// # Errors
     /// When the server is down or asks for credentials.
     pub async fn connect(&self) -> anyhow::Result<async_nats::Client> {
-        async_nats::connect(self.url()).await.context("connecting to the test's NATS")
+        async_nats::connect(self.url())
+            .await
+            .context("connecting to the test's NATS")
     }
 
     /// Kills the server; its data stays.
@@ -166,7 +183,11 @@ impl Registry {
             Ok(command)
         })
         .await?;
-        Ok(Self { process: Some(process), port, _folder: folder })
+        Ok(Self {
+            process: Some(process),
+            port,
+            _folder: folder,
+        })
     }
 
     /// What stands before the image's name: `127.0.0.1:PORT`.
@@ -198,12 +219,18 @@ impl Redis {
         let path = folder.path().to_path_buf();
         let (process, port) = start_on_free_port("redis-server", &path, |port| {
             let mut command = Command::new("redis-server");
-            command.args(["--bind", "127.0.0.1", "--save", "", "--dir"]).arg(&path);
+            command
+                .args(["--bind", "127.0.0.1", "--save", "", "--dir"])
+                .arg(&path);
             command.args(["--port", &port.to_string()]);
             Ok(command)
         })
         .await?;
-        Ok(Self { _process: process, port, _folder: folder })
+        Ok(Self {
+            _process: process,
+            port,
+            _folder: folder,
+        })
     }
 
     /// Its address, `redis://127.0.0.1:PORT`.
