@@ -36,7 +36,7 @@ for s in held: s.bind(("127.0.0.1", 0))
 print(*[s.getsockname()[1] for s in held])
 PY
 }
-read -r nats_port registry_port http_east http_west http_central < <(ports 5)
+read -r nats_port registry_port http_west < <(ports 3)
 export WASMCLOUD_CTL_PORT=$nats_port
 
 # waits_for SECONDS COMMAND...: until it succeeds
@@ -68,9 +68,8 @@ waits_for 20 curl -sf "http://127.0.0.1:$registry_port/v2/"
 
 step "Starting a lattice: NATS, wadm and three hosts"
 "$wash" up --nats-port "$nats_port" --registry-mirror "localhost:5000=127.0.0.1:$registry_port" \
-    --host "zone=us-east,http=127.0.0.1:$http_east" \
-    --host "zone=us-west,http=127.0.0.1:$http_west" \
-    --host "zone=eu-central,http=127.0.0.1:$http_central" >"$work/up.log" 2>&1 &
+    --http-addr "127.0.0.1:$http_west" \
+    --host zone=us-west --host zone=us-east --host zone=eu-central >"$work/up.log" 2>&1 &
 up_pid=$!
 three_hosts() { [ "$("$wash" get hosts -o json | grep -c '"friendly_name"')" = 3 ]; }
 waits_for 30 three_hosts
