@@ -24,6 +24,7 @@ pub mod keyvalue;
 pub mod messaging;
 pub mod nats;
 mod remote;
+pub(crate) mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -136,10 +137,12 @@ pub struct Builtins {
 impl Builtins {
     /// All that this program has.
     pub fn standard() -> Self {
-        Self {
-            factories: vec![Arc::new(http::HttpServerFactory), Arc::new(http::HttpClientFactory)],
-            capabilities: vec![Arc::new(http::OutgoingHttp)],
-        }
+        let mut factories: Vec<Arc<dyn BuiltinFactory>> =
+            vec![Arc::new(http::HttpServerFactory), Arc::new(http::HttpClientFactory)];
+        factories.extend(keyvalue::factories());
+        let capabilities: Vec<Arc<dyn Capability>> =
+            vec![Arc::new(http::OutgoingHttp), Arc::new(keyvalue::Keyvalue)];
+        Self { factories, capabilities }
     }
 
     /// The capabilities, for [`crate::runtime::Runtime::new`].

@@ -1,11 +1,13 @@
 //! Connections to NATS systems that a link names, for the capabilities that live there.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions};
 use tokio::sync::OnceCell;
+
+use super::settings::Settings;
+use crate::link::LinkError;
 
 /// Longest wait for a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -46,18 +48,16 @@ pub struct NatsSettings {
 
 impl NatsSettings {
     /// Reads upstream's keys; `None` where no server is named, so that the host's connection
-    /// serves. Secrets are looked up under the same names and win.
+    /// serves.
     ///
     /// # Errors
-    /// [`NatsError::Settings`] for a token without its seed.
-    pub fn read(
-        config: &BTreeMap<String, String>,
-        secrets: &BTreeMap<String, String>,
-    ) -> Result<Option<Self>, NatsError> {
-        let get = |key: &str| {
-            secrets.get(key).or_else(|| config.get(key)).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
-        };
-        let Some(urls) = get("cluster_uri").or_else(|| get("cluster_uris")) else {
+    /// [`LinkError::MissingSetting`] for a token without its seed.
+    pub fn read(settings: &Settings) -> Result<Option<Self>, LinkError> {
+        let get = |key: &str| settings.get(key).map(ToOwned::to_owned);
+        let Some(urls) = settings
+            .get("cluster_uri")
+            .or_else(|| settings.get("cluster_uris"))
+        else {
             return Ok(None);
         };
         let url = urls.split(',').next().unwrap_or_default().trim().to_owned();
@@ -70,7 +70,11 @@ impl NatsSettings {
             inbox_prefix: get("custom_inbox_prefix"),
         };
         if settings.jwt.is_some() && settings.seed.is_none() {
-            return Err(NatsError::Settings("`client_jwt` needs `client_seed` beside it".into()));
+            let hint = "`client_jwt` needs it beside it, best as a secret".into();
+            return Err(LinkError::MissingSetting {
+                key: "client_seed",
+                hint,
+            });
         }
         Ok(Some(settings))
     }
@@ -103,11 +107,24 @@ impl NatsSettings {
         if let Some(prefix) = &self.inbox_prefix {
             options = options.custom_inbox_prefix(prefix);
         }
-        let url = || self.url.clone();
         options
             .connect(&self.url)
             .await
-            .map_err(|source| NatsError::Connect { url: url(), source })
+            .map_err(|source| NatsError::Connect {
+                url: without_user(&self.url),
+                source,
+            })
+    }
+}
+
+/// A URL to show: what stands before the `@` may be a password.
+fn without_user(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => {
+            format!("{}{}", &url[..scheme + 3], &url[at + 1..])
+        }
+        (None, Some(at)) => url[at + 1..].to_owned(),
+        _ => url.to_owned(),
     }
 }
 
@@ -141,7 +158,10 @@ impl LazyClient {
             Some(_) => OnceCell::new(),
             None => OnceCell::new_with(Some(own.clone())),
         };
-        Self { client: Arc::new(client), settings }
+        Self {
+            client: Arc::new(client),
+            settings,
+        }
     }
 
     /// The connection.
@@ -156,5 +176,34 @@ impl LazyClient {
             }
         };
         self.client.get_or_try_init(connect).await.cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_in_addresses_are_not_shown() {
+        for (url, shown) in [
+            ("nats://u:p@h:4222", "nats://h:4222"),
+            ("u:p@h", "h"),
+            ("tls://h:4222", "tls://h:4222"),
+        ] {
+            assert_eq!(without_user(url), shown);
+        }
+    }
+
+    #[test]
+    fn a_link_without_a_server_uses_the_hosts_connection() {
+        let read = |pairs: &[(&str, &str)]| NatsSettings::read(&Settings::from_pairs(pairs));
+        assert_eq!(read(&[("client_jwt", "ey")]).expect("settings"), None);
+        assert!(read(&[("cluster_uri", "nats://h"), ("client_jwt", "ey")]).is_err());
+        let settings = read(&[("cluster_uris", "a:1, b:2"), ("client_seed", "SU")]);
+        let settings = settings.expect("settings").expect("a server");
+        assert_eq!(
+            (settings.url.as_str(), settings.seed.as_deref()),
+            ("a:1", Some("SU"))
+        );
     }
 }

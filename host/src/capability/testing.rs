@@ -21,7 +21,9 @@ impl Server {
     pub(crate) fn nats() -> Self {
         Self::start(|port, data| {
             let mut command = Command::new("nats-server");
-            command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"]).arg(data);
+            command
+                .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
+                .arg(data);
             command
         })
     }
@@ -31,7 +33,17 @@ impl Server {
         Self::start(|port, data| {
             let mut command = Command::new("redis-server");
             let port = port.to_string();
-            command.args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--dir"]).arg(data);
+            command
+                .args([
+                    "--bind",
+                    "127.0.0.1",
+                    "--port",
+                    &port,
+                    "--save",
+                    "",
+                    "--dir",
+                ])
+                .arg(data);
             command
         })
     }
@@ -53,7 +65,11 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|e| panic!("{command:?}: {e}; `make tools` gets the servers"));
-        let server = Self { process, port, _data: data };
+        let server = Self {
+            process,
+            port,
+            _data: data,
+        };
         let give_up = Instant::now() + READY_WITHIN;
         while std::net::TcpStream::connect(server.address()).is_err() {
             assert!(Instant::now() < give_up, "{command:?} takes no connections");

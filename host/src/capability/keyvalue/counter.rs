@@ -7,7 +7,9 @@ use super::{Error, too_large};
 /// # Errors
 /// [`Error::Other`] if the value is no decimal number or the sum leaves the range.
 pub(super) fn add(stored: Option<&[u8]>, delta: u64) -> Result<u64, Error> {
-    parse::<u64>(stored)?.checked_add(delta).ok_or_else(too_large)
+    parse::<u64>(stored)?
+        .checked_add(delta)
+        .ok_or_else(too_large)
 }
 
 /// As [`add`], for counters that go below zero.
@@ -15,11 +17,15 @@ pub(super) fn add(stored: Option<&[u8]>, delta: u64) -> Result<u64, Error> {
 /// # Errors
 /// As [`add`].
 pub(super) fn add_signed(stored: Option<&[u8]>, delta: i64) -> Result<i64, Error> {
-    parse::<i64>(stored)?.checked_add(delta).ok_or_else(too_large)
+    parse::<i64>(stored)?
+        .checked_add(delta)
+        .ok_or_else(too_large)
 }
 
 fn parse<N: std::str::FromStr + Default>(stored: Option<&[u8]>) -> Result<N, Error> {
-    let Some(stored) = stored else { return Ok(N::default()) };
+    let Some(stored) = stored else {
+        return Ok(N::default());
+    };
     str::from_utf8(stored)
         .ok()
         .and_then(|text| text.trim().parse().ok())

@@ -68,7 +68,13 @@ impl Backend for MemoryStore {
     async fn list_keys(&self, _bucket: &str, cursor: Option<u64>) -> Result<KeyPage, Error> {
         let start = usize::try_from(cursor.unwrap_or(0)).unwrap_or(usize::MAX);
         let state = self.state();
-        let keys: Vec<_> = state.values.keys().skip(start).take(PAGE_KEYS_MAX).cloned().collect();
+        let keys: Vec<_> = state
+            .values
+            .keys()
+            .skip(start)
+            .take(PAGE_KEYS_MAX)
+            .cloned()
+            .collect();
         let next = start.saturating_add(keys.len());
         let cursor = (next < state.values.len()).then_some(next as u64);
         Ok(KeyPage { keys, cursor })
@@ -92,7 +98,10 @@ impl Backend for MemoryStore {
 
     async fn current(&self, _bucket: &str, key: &str) -> Result<Current, Error> {
         Ok(match self.state().values.get(key) {
-            Some((value, revision)) => Current { value: Some(value.clone()), revision: *revision },
+            Some((value, revision)) => Current {
+                value: Some(value.clone()),
+                revision: *revision,
+            },
             None => Current::default(),
         })
     }

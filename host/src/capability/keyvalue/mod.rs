@@ -5,20 +5,36 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use proto::id::LinkName;
+
+use super::{BuiltinProvider, Capability, Remote, RemoteTarget};
+use crate::link::{Binding, LinkError, ResolvedLink};
+use crate::runtime::{Ctx, TraceHeaders};
 
 mod counter;
 mod memory;
 mod nats;
 mod nats_key;
+mod provider;
 mod redis;
 #[cfg(test)]
 mod tests;
+mod wit;
 
 pub use memory::MemoryStore;
 pub use nats::{NatsBucket, NatsStore};
+pub use provider::factories;
 pub use redis::{RedisSettings, RedisStore};
+
+/// The interfaces served, without version.
+pub const INTERFACES: &[&str] = &[STORE, ATOMICS, BATCH];
+
+const STORE: &str = "wasi:keyvalue/store";
+const ATOMICS: &str = "wasi:keyvalue/atomics";
+const BATCH: &str = "wasi:keyvalue/batch";
 
 /// Longest key a store takes, in bytes: with its escapes it still fits a NATS subject.
 pub const KEY_BYTES_MAX: usize = 1024;
@@ -62,6 +78,11 @@ pub struct Current {
 /// remote provider looks at it again.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
+    /// Whether the store can be reached now and has what it needs.
+    async fn ready(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Reads a value; `None` where there is none.
     async fn get(&self, bucket: &str, key: &str) -> Result<Option<Bytes>, Error>;
 
@@ -134,39 +155,85 @@ pub trait Backend: Send + Sync + 'static {
         value: Bytes,
     ) -> Result<bool, Error> {
         let _ = (bucket, key, seen, value);
-        Err(Error::Other("this store has no compare-and-swap; run its provider on this host".into()))
+        Err(Error::Other(
+            "this store has no compare-and-swap; run its provider on this host".into(),
+        ))
     }
 }
 
 /// A store as one link shows it to one component: what a link of `wasi:keyvalue` is bound to.
 #[derive(Clone)]
 pub struct Linked {
-    backend: Arc<dyn Backend>,
+    /// Swapped when the provider's settings change.
+    store: Arc<ArcSwap<Arc<dyn Backend>>>,
     /// The link's name, where the store knows only one bucket.
-    only: Option<String>,
+    only: Option<LinkName>,
 }
 
 impl Linked {
     /// A store that takes every bucket name: Redis, as upstream's provider does, and a remote
     /// provider, which judges for itself.
-    pub fn any(backend: Arc<dyn Backend>) -> Self {
-        Self { backend, only: None }
+    pub fn any(store: Arc<dyn Backend>) -> Self {
+        Self {
+            store: Arc::new(ArcSwap::from_pointee(store)),
+            only: None,
+        }
     }
 
     /// A store with one bucket, under the names `""`, `default` and the link's.
-    pub fn only(link_name: impl Into<String>, backend: Arc<dyn Backend>) -> Self {
-        Self { backend, only: Some(link_name.into()) }
+    pub fn only(name: LinkName, store: Arc<dyn Backend>) -> Self {
+        Self {
+            only: Some(name),
+            ..Self::any(store)
+        }
     }
 
     /// The store, if it knows `bucket`.
     ///
     /// # Errors
     /// [`Error::NoSuchStore`] if it does not.
-    pub fn open(&self, bucket: &str) -> Result<&Arc<dyn Backend>, Error> {
+    pub fn open(&self, bucket: &str) -> Result<Arc<dyn Backend>, Error> {
         match &self.only {
-            Some(name) if !["", "default", name].contains(&bucket) => Err(Error::NoSuchStore),
-            _ => Ok(&self.backend),
+            Some(name) if !["", "default", name.as_str()].contains(&bucket) => {
+                Err(Error::NoSuchStore)
+            }
+            _ => Ok(Arc::clone(&self.store.load())),
         }
+    }
+
+    /// Leads to another store from the next call on, here and in every clone.
+    pub(crate) fn lead_to(&self, store: Arc<dyn Backend>) {
+        self.store.store(Arc::new(store));
+    }
+}
+
+/// `wasi:keyvalue` for components: over a built-in provider on this host, or a remote one.
+pub struct Keyvalue;
+
+impl Capability for Keyvalue {
+    fn name(&self) -> &'static str {
+        "wasi:keyvalue"
+    }
+
+    fn interfaces(&self) -> &'static [&'static str] {
+        INTERFACES
+    }
+
+    fn add_to_linker(&self, linker: &mut wasmtime::component::Linker<Ctx>) -> wasmtime::Result<()> {
+        wit::add_to_linker(linker)
+    }
+
+    fn bind(
+        &self,
+        link: &ResolvedLink,
+        peer: Option<&Arc<dyn BuiltinProvider>>,
+        remote: &Arc<dyn Remote>,
+    ) -> Result<Binding, LinkError> {
+        if let Some(peer) = peer {
+            return peer.backend(link);
+        }
+        let target = RemoteTarget::over(&link.link, TraceHeaders::default());
+        Ok(Binding::new(Linked::any(remote.keyvalue(target))))
     }
 }
 
@@ -175,7 +242,10 @@ fn check_key(key: &str) -> Result<(), Error> {
     if key.len() <= KEY_BYTES_MAX {
         return Ok(());
     }
-    Err(Error::Other(format!("a key of {} bytes is too long; {KEY_BYTES_MAX} is the most", key.len())))
+    Err(Error::Other(format!(
+        "a key of {} bytes is too long; {KEY_BYTES_MAX} is the most",
+        key.len()
+    )))
 }
 
 /// The error of a counter that would leave its range.

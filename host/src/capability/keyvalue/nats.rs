@@ -22,7 +22,7 @@ const INCREMENT_WITHIN: Duration = Duration::from_secs(5);
 const INCREMENT_PAUSE_MAX_MS: u64 = 40;
 
 /// Which bucket, and what to do where there is none.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NatsBucket {
     /// The bucket's name.
     pub name: String,
@@ -42,7 +42,11 @@ pub struct NatsStore {
 impl NatsStore {
     /// A store that connects and opens its bucket at the first call.
     pub fn lazy(client: LazyClient, bucket: NatsBucket) -> Self {
-        Self { client, bucket, store: OnceCell::new() }
+        Self {
+            client,
+            bucket,
+            store: OnceCell::new(),
+        }
     }
 
     /// The open bucket.
@@ -55,7 +59,11 @@ impl NatsStore {
     }
 
     async fn open(&self) -> Result<kv::Store, Error> {
-        let client = self.client.get().await.map_err(|error| Error::Other(error.to_string()))?;
+        let client = self
+            .client
+            .get()
+            .await
+            .map_err(|error| Error::Other(error.to_string()))?;
         let js = match &self.bucket.js_domain {
             Some(domain) => jetstream::with_domain(client, domain),
             None => jetstream::new(client),
@@ -63,7 +71,10 @@ impl NatsStore {
         match js.get_key_value(&self.bucket.name).await {
             Ok(store) => return Ok(store),
             Err(error) if error.kind() == KeyValueErrorKind::InvalidStoreName => {
-                return Err(Error::Other(format!("`{}` is no bucket name", self.bucket.name)));
+                return Err(Error::Other(format!(
+                    "`{}` is no bucket name",
+                    self.bucket.name
+                )));
             }
             Err(error) if !self.bucket.create => {
                 tracing::warn!(
@@ -75,19 +86,28 @@ impl NatsStore {
             }
             Err(_) => {}
         }
-        let config = kv::Config { bucket: self.bucket.name.clone(), history: 1, ..Default::default() };
+        let config = kv::Config {
+            bucket: self.bucket.name.clone(),
+            history: 1,
+            ..Default::default()
+        };
         match js.create_key_value(config).await {
             // Another host may have made it, with settings of its own, a moment ago.
-            Err(error) if error.kind() == CreateKeyValueErrorKind::BucketCreate => {
-                js.get_key_value(&self.bucket.name).await.map_err(|_| refused(error))
-            }
+            Err(error) if error.kind() == CreateKeyValueErrorKind::BucketCreate => js
+                .get_key_value(&self.bucket.name)
+                .await
+                .map_err(|_| refused(error)),
             result => result.map_err(refused),
         }
     }
 
     async fn entry(&self, key: &str) -> Result<Option<kv::Entry>, Error> {
         check_key(key)?;
-        self.opened().await?.entry(nats_key::encode(key)).await.map_err(refused)
+        self.opened()
+            .await?
+            .entry(nats_key::encode(key))
+            .await
+            .map_err(refused)
     }
 
     /// Writes what `next` makes of the value, as often as another writer comes between.
@@ -108,7 +128,9 @@ impl NatsStore {
                 return Ok(sum);
             }
             if Instant::now() > give_up {
-                return Err(Error::Other(format!("`{key}` is written by too many at a time")));
+                return Err(Error::Other(format!(
+                    "`{key}` is written by too many at a time"
+                )));
             }
             let pause = rand::rng().random_range(0..pause_max);
             tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -119,7 +141,10 @@ impl NatsStore {
 
 /// NATS's own words, with the cause that async-nats keeps apart.
 fn refused(error: impl std::error::Error) -> Error {
-    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    let cause = error
+        .source()
+        .map(|cause| format!(": {cause}"))
+        .unwrap_or_default();
     Error::Other(format!("nats: {error}{cause}"))
 }
 
@@ -130,19 +155,31 @@ fn live(entry: kv::Entry) -> Option<Bytes> {
 
 #[async_trait]
 impl Backend for NatsStore {
+    async fn ready(&self) -> Result<(), Error> {
+        self.opened().await.map(drop)
+    }
+
     async fn get(&self, _bucket: &str, key: &str) -> Result<Option<Bytes>, Error> {
         Ok(self.entry(key).await?.and_then(live))
     }
 
     async fn set(&self, _bucket: &str, key: &str, value: Bytes) -> Result<(), Error> {
         check_key(key)?;
-        self.opened().await?.put(nats_key::encode(key), value).await.map_err(refused)?;
+        self.opened()
+            .await?
+            .put(nats_key::encode(key), value)
+            .await
+            .map_err(refused)?;
         Ok(())
     }
 
     async fn delete(&self, _bucket: &str, key: &str) -> Result<(), Error> {
         check_key(key)?;
-        self.opened().await?.delete(nats_key::encode(key)).await.map_err(refused)
+        self.opened()
+            .await?
+            .delete(nats_key::encode(key))
+            .await
+            .map_err(refused)
     }
 
     async fn exists(&self, _bucket: &str, key: &str) -> Result<bool, Error> {
@@ -171,7 +208,8 @@ impl Backend for NatsStore {
     }
 
     async fn add(&self, _bucket: &str, key: &str, delta: i64) -> Result<i64, Error> {
-        self.update(key, |stored| counter::add_signed(stored, delta)).await
+        self.update(key, |stored| counter::add_signed(stored, delta))
+            .await
     }
 
     async fn get_many(
@@ -183,25 +221,39 @@ impl Backend for NatsStore {
             let value = self.get(bucket, &key).await?;
             Ok(value.map(|value| (key, value)))
         });
-        futures::stream::iter(reads).buffered(BATCH_WIDTH).try_collect().await
+        futures::stream::iter(reads)
+            .buffered(BATCH_WIDTH)
+            .try_collect()
+            .await
     }
 
     async fn set_many(&self, bucket: &str, values: Vec<(String, Bytes)>) -> Result<(), Error> {
-        let writes = values.into_iter().map(|(key, value)| async move {
-            self.set(bucket, &key, value).await
-        });
+        let writes = values
+            .into_iter()
+            .map(|(key, value)| async move { self.set(bucket, &key, value).await });
         // One key may be in the batch twice, so each write starts where the one before was sent.
-        futures::stream::iter(writes).buffered(BATCH_WIDTH).try_collect().await
+        futures::stream::iter(writes)
+            .buffered(BATCH_WIDTH)
+            .try_collect()
+            .await
     }
 
     async fn delete_many(&self, bucket: &str, keys: Vec<String>) -> Result<(), Error> {
-        let removals = keys.into_iter().map(|key| async move { self.delete(bucket, &key).await });
-        futures::stream::iter(removals).buffered(BATCH_WIDTH).try_collect().await
+        let removals = keys
+            .into_iter()
+            .map(|key| async move { self.delete(bucket, &key).await });
+        futures::stream::iter(removals)
+            .buffered(BATCH_WIDTH)
+            .try_collect()
+            .await
     }
 
     async fn current(&self, _bucket: &str, key: &str) -> Result<Current, Error> {
         Ok(match self.entry(key).await? {
-            Some(entry) => Current { revision: entry.revision, value: live(entry) },
+            Some(entry) => Current {
+                revision: entry.revision,
+                value: live(entry),
+            },
             None => Current::default(),
         })
     }
@@ -215,7 +267,10 @@ impl Backend for NatsStore {
     ) -> Result<bool, Error> {
         check_key(key)?;
         let store = self.opened().await?;
-        match store.update(nats_key::encode(key), value, seen.revision).await {
+        match store
+            .update(nats_key::encode(key), value, seen.revision)
+            .await
+        {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
             Err(error) => Err(refused(error)),

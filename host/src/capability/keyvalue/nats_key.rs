@@ -25,7 +25,9 @@ pub(super) fn encode(key: &str) -> String {
 
 /// The key that is kept under `name`; a name that [`encode`] cannot have made stands for itself.
 pub(super) fn decode(name: &str) -> String {
-    name.strip_prefix(ESCAPED).and_then(unescape).unwrap_or_else(|| name.to_owned())
+    name.strip_prefix(ESCAPED)
+        .and_then(unescape)
+        .unwrap_or_else(|| name.to_owned())
 }
 
 fn fits(key: &str) -> bool {

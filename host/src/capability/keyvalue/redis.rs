@@ -71,16 +71,11 @@ impl RedisStore {
         Ok(Self { connection })
     }
 
-    /// Asks Redis for a sign of life.
-    ///
-    /// # Errors
-    /// [`Error::Other`] if it does not answer in time.
-    pub async fn ping(&self) -> Result<(), Error> {
-        self.ask(&redis::cmd("PING")).await
-    }
-
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
-        command.query_async(&mut self.connection.clone()).await.map_err(refused)
+        command
+            .query_async(&mut self.connection.clone())
+            .await
+            .map_err(refused)
     }
 }
 
@@ -102,6 +97,10 @@ fn bytes(value: Option<Vec<u8>>) -> Option<Bytes> {
 
 #[async_trait]
 impl Backend for RedisStore {
+    async fn ready(&self) -> Result<(), Error> {
+        self.ask(&redis::cmd("PING")).await
+    }
+
     async fn get(&self, _bucket: &str, key: &str) -> Result<Option<Bytes>, Error> {
         self.ask(&command("GET", key)).await.map(bytes)
     }
@@ -121,11 +120,19 @@ impl Backend for RedisStore {
 
     async fn list_keys(&self, _bucket: &str, cursor: Option<u64>) -> Result<KeyPage, Error> {
         let mut scan = redis::cmd("SCAN");
-        scan.arg(cursor.unwrap_or(0)).arg("COUNT").arg(PAGE_KEYS_MAX);
+        scan.arg(cursor.unwrap_or(0))
+            .arg("COUNT")
+            .arg(PAGE_KEYS_MAX);
         let (next, keys): (u64, Vec<Vec<u8>>) = self.ask(&scan).await?;
         // Keys that are not text cannot be named in the interface.
-        let keys = keys.into_iter().filter_map(|key| String::from_utf8(key).ok()).collect();
-        Ok(KeyPage { keys, cursor: (next != 0).then_some(next) })
+        let keys = keys
+            .into_iter()
+            .filter_map(|key| String::from_utf8(key).ok())
+            .collect();
+        Ok(KeyPage {
+            keys,
+            cursor: (next != 0).then_some(next),
+        })
     }
 
     async fn increment(&self, _bucket: &str, key: &str, delta: u64) -> Result<u64, Error> {
@@ -149,7 +156,9 @@ impl Backend for RedisStore {
         }
         let values: Vec<Option<Vec<u8>>> = self.ask(redis::cmd("MGET").arg(&keys)).await?;
         let pairs = keys.into_iter().zip(values);
-        Ok(pairs.map(|(key, value)| bytes(value).map(|value| (key, value))).collect())
+        Ok(pairs
+            .map(|(key, value)| bytes(value).map(|value| (key, value)))
+            .collect())
     }
 
     async fn set_many(&self, _bucket: &str, values: Vec<(String, Bytes)>) -> Result<(), Error> {

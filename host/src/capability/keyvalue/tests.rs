@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use proto::id::LinkName;
+
 use super::{
     Backend, Error, KEY_BYTES_MAX, Linked, MemoryStore, NatsBucket, NatsStore, PAGE_KEYS_MAX,
     RedisSettings, RedisStore,
@@ -14,7 +16,11 @@ const B: &str = "default";
 
 async fn nats_store(server: &Server) -> NatsStore {
     let client = async_nats::connect(server.address()).await.expect("nats");
-    let bucket = NatsBucket { name: "suite".into(), create: true, js_domain: None };
+    let bucket = NatsBucket {
+        name: "suite".into(),
+        create: true,
+        js_domain: None,
+    };
     NatsStore::lazy(LazyClient::new(None, &client), bucket)
 }
 
@@ -33,7 +39,11 @@ async fn nats_keeps_the_rules() {
 async fn redis_keeps_the_rules() {
     let server = Server::redis();
     let url = format!("redis://{}/", server.address());
-    let store = RedisStore::lazy(&RedisSettings { url, ..Default::default() }).expect("url");
+    let store = RedisStore::lazy(&RedisSettings {
+        url,
+        ..Default::default()
+    })
+    .expect("url");
     suite(Arc::new(store)).await;
 }
 
@@ -63,17 +73,42 @@ async fn reads_what_was_written(store: &dyn Backend) {
 
 async fn odd_keys_come_back(store: &dyn Backend) {
     let longest = "k".repeat(KEY_BYTES_MAX);
-    let odd = ["user:42", "with space", "a..b", ".a", "*", "ключ", "=e=x", &longest];
+    let odd = [
+        "user:42",
+        "with space",
+        "a..b",
+        ".a",
+        "*",
+        "ключ",
+        "=e=x",
+        &longest,
+    ];
     for key in odd {
-        assert_eq!(store.set(B, key, key.to_owned().into()).await, Ok(()), "{key}");
+        assert_eq!(
+            store.set(B, key, key.to_owned().into()).await,
+            Ok(()),
+            "{key}"
+        );
     }
     let page = store.list_keys(B, None).await.expect("keys");
-    assert_eq!(page.keys.iter().map(String::as_str).collect::<BTreeSet<_>>(), BTreeSet::from(odd));
+    assert_eq!(
+        page.keys
+            .iter()
+            .map(String::as_str)
+            .collect::<BTreeSet<_>>(),
+        BTreeSet::from(odd)
+    );
     for key in odd {
-        assert_eq!(store.get(B, key).await, Ok(Some(key.to_owned().into())), "{key}");
+        assert_eq!(
+            store.get(B, key).await,
+            Ok(Some(key.to_owned().into())),
+            "{key}"
+        );
         assert_eq!(store.delete(B, key).await, Ok(()));
     }
-    let too_long = store.set(B, &"k".repeat(KEY_BYTES_MAX + 1), "".into()).await;
+    let too_long = store
+        .set(B, &"k".repeat(KEY_BYTES_MAX + 1), "".into())
+        .await;
     assert!(matches!(too_long, Err(Error::Other(_))));
 }
 
@@ -99,7 +134,10 @@ async fn counts(store: &dyn Backend) {
     assert_eq!(store.delete(B, "n").await, Ok(()));
     assert_eq!(store.increment(B, "n", 1).await, Ok(1));
     assert_eq!(store.set(B, "n", "ten".into()).await, Ok(()));
-    assert!(matches!(store.increment(B, "n", 1).await, Err(Error::Other(_))));
+    assert!(matches!(
+        store.increment(B, "n", 1).await,
+        Err(Error::Other(_))
+    ));
     assert_eq!(store.get(B, "n").await, Ok(Some("ten".into())));
     assert_eq!(store.delete(B, "n").await, Ok(()));
 }
@@ -124,7 +162,10 @@ async fn swaps_only_what_it_saw(store: &dyn Backend) {
     let nothing = store.current(B, "s").await.expect("current");
     assert_eq!(nothing.value, None);
     assert_eq!(store.swap(B, "s", &nothing, "first".into()).await, Ok(true));
-    assert_eq!(store.swap(B, "s", &nothing, "second".into()).await, Ok(false));
+    assert_eq!(
+        store.swap(B, "s", &nothing, "second".into()).await,
+        Ok(false)
+    );
     let first = store.current(B, "s").await.expect("current");
     assert_eq!(first.value, Some("first".into()));
     assert_eq!(store.set(B, "s", "other".into()).await, Ok(()));
@@ -137,7 +178,9 @@ async fn swaps_only_what_it_saw(store: &dyn Backend) {
 }
 
 async fn lists_page_by_page(store: &dyn Backend) {
-    let pairs: Vec<_> = (0..PAGE_KEYS_MAX * 2 + 1).map(|i| (format!("k{i}"), "v".into())).collect();
+    let pairs: Vec<_> = (0..PAGE_KEYS_MAX * 2 + 1)
+        .map(|i| (format!("k{i}"), "v".into()))
+        .collect();
     let expected: BTreeSet<_> = pairs.iter().map(|(key, _)| key.clone()).collect();
     assert_eq!(store.set_many(B, pairs).await, Ok(()));
     let (mut seen, mut cursor, mut pages) = (BTreeSet::new(), None, 0);
@@ -152,23 +195,40 @@ async fn lists_page_by_page(store: &dyn Backend) {
     }
     assert_eq!(seen, expected);
     assert!((3..=20).contains(&pages), "{pages} pages");
-    assert_eq!(store.delete_many(B, expected.into_iter().collect()).await, Ok(()));
-    assert_eq!(store.list_keys(B, None).await.map(|page| page.keys), Ok(vec![]));
+    assert_eq!(
+        store.delete_many(B, expected.into_iter().collect()).await,
+        Ok(())
+    );
+    assert_eq!(
+        store.list_keys(B, None).await.map(|page| page.keys),
+        Ok(vec![])
+    );
 }
 
 #[tokio::test]
 async fn a_store_that_cannot_be_reached_answers_with_an_error() {
     let url = "redis://127.0.0.1:1/".to_owned();
-    let redis = RedisStore::lazy(&RedisSettings { url, ..Default::default() }).expect("url");
+    let redis = RedisStore::lazy(&RedisSettings {
+        url,
+        ..Default::default()
+    })
+    .expect("url");
     assert!(matches!(redis.get(B, "a").await, Err(Error::Other(_))));
 }
 
 #[test]
 fn a_store_with_one_bucket_knows_it_by_three_names() {
-    let store = Linked::only("cache", Arc::new(MemoryStore::new()));
+    let store = Linked::only(
+        LinkName::new("cache").expect("name"),
+        Arc::new(MemoryStore::new()),
+    );
     for name in ["", "default", "cache"] {
         assert!(store.open(name).is_ok(), "{name}");
     }
     assert!(matches!(store.open("other"), Err(Error::NoSuchStore)));
-    assert!(Linked::any(Arc::new(MemoryStore::new())).open("other").is_ok());
+    assert!(
+        Linked::any(Arc::new(MemoryStore::new()))
+            .open("other")
+            .is_ok()
+    );
 }
