@@ -114,6 +114,17 @@ pub trait Remote: Send + Sync {
         outgoing: bool,
     ) -> Result<::http::Response<HttpBody>, HttpError>;
 
+    /// Hands a message to a component elsewhere that exports `wasmcloud:messaging/handler@0.2.0`;
+    /// done once it has handled it.
+    ///
+    /// # Errors
+    /// Nobody serves the target, it did not answer in time, or what it answered.
+    async fn handle_message(
+        &self,
+        to: &RemoteTarget,
+        message: messaging::Message,
+    ) -> Result<(), messaging::Error>;
+
     /// A key-value store served elsewhere.
     fn keyvalue(&self, to: RemoteTarget) -> Arc<dyn keyvalue::Backend>;
 
