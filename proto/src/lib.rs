@@ -9,6 +9,7 @@ pub mod ctl;
 pub mod event;
 pub mod id;
 pub mod link;
+pub mod manifest;
 pub mod names;
 pub mod nkey;
 pub mod policy;
@@ -18,6 +19,7 @@ pub mod record;
 pub mod reference;
 pub mod secrets;
 pub mod subject;
+pub mod wadm_api;
 pub mod xkey;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! From a tree to a manifest.
 
-use super::error::Problem;
+use super::error::{Level, Problem, ProblemKind};
 use super::fields::{Object, Reader, Unknown, child, name_of, suggestion};
 use super::interfaces;
 use super::model::*;
@@ -139,9 +139,9 @@ impl Reader {
         let properties = object.get(&["properties"]).map_or(&empty, |(_, node)| node);
         let path = object.child("properties");
         match kind.as_str() {
-            "spreadscaler" => self.scaler(properties, &path, false).map(Trait::Spread),
-            "daemonscaler" => self.scaler(properties, &path, true).map(Trait::Daemon),
-            "link" => self.link(properties, &path, source).map(Trait::Link),
+            "spreadscaler" => self.as_upstream("Scaler", |it| it.scaler(properties, &path)).map(Trait::Spread),
+            "daemonscaler" => self.as_upstream("Scaler", |it| it.scaler(properties, &path)).map(Trait::Daemon),
+            "link" => self.as_upstream("Link", |it| it.link(properties, &path, source)).map(Trait::Link),
             "limits" => self.limits(properties, &path).map(Trait::Limits),
             "rollout" => self.rollout(properties, &path).map(Trait::Rollout),
             other => {
@@ -158,9 +158,23 @@ impl Reader {
         }
     }
 
-    fn scaler(&mut self, node: &Node, path: &str, daemon: bool) -> Option<Scaler> {
+    /// Upstream takes a broken trait for a custom one and says so when it checks the rules; its
+    /// sentence stays at the beginning of ours.
+    fn as_upstream<T>(&mut self, what: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        let before = self.problems.len();
+        let read = read(self);
+        for problem in self.problems[before..].iter_mut().filter(|problem| problem.level == Level::Error) {
+            problem.kind = ProblemKind::Rule;
+            if !problem.message.starts_with("custom link") {
+                problem.message =
+                    format!("{what} trait deserialized as custom trait, ensure fields are correct: {}", problem.message);
+            }
+        }
+        read
+    }
+
+    fn scaler(&mut self, node: &Node, path: &str) -> Option<Scaler> {
         let object = self.object(node, path, &["instances", "replicas", "spread"], Unknown::Refuse)?;
-        let _ = daemon;
         let instances = self.small(&object, &["instances", "replicas"]).unwrap_or(1);
         let list = self.list(&object, &["spread"]).unwrap_or_default();
         let path = object.child("spread");
