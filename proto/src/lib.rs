@@ -20,6 +20,7 @@ pub mod reference;
 pub mod secrets;
 pub mod subject;
 pub mod wadm_api;
+pub mod wadm_event;
 pub mod xkey;
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ pub const DEFAULT_API_PREFIX: &str = "wadm.api";
 pub const API_QUEUE: &str = "wadm_server";
 /// The bucket of application manifests, shared with upstream.
 pub const MANIFEST_BUCKET: &str = "wadm_manifests";
+/// **Ours.** The bucket of what controllers tell each other: leases and the record of removals.
+pub const CONTROL_BUCKET: &str = "wadm_control";
 /// Upstream's bucket of observed state; ours is rebuilt from the hosts and keeps none.
 pub const STATE_BUCKET: &str = "wadm_state";
 /// The stream of application statuses, which others read.
@@ -67,6 +69,10 @@ pub enum WadmApi {
     Status(String),
     /// Not supported by anyone, but answered.
     History(String),
+    /// **Ours.** What a deploy of a manifest would change.
+    Plan,
+    /// **Ours.** Forgets an application's failures and tries again at once.
+    Retry(String),
 }
 
 impl WadmApiSubject {
@@ -130,6 +136,8 @@ impl WadmApi {
             ("undeploy", Some(app)) => Self::Undeploy(app),
             ("status", Some(app)) => Self::Status(app),
             ("history", Some(app)) => Self::History(app),
+            ("plan", None) => Self::Plan,
+            ("retry", Some(app)) => Self::Retry(app),
             _ => return None,
         })
     }
@@ -148,6 +156,8 @@ impl fmt::Display for WadmApi {
             Self::Undeploy(app) => write!(f, "undeploy.{app}"),
             Self::Status(app) => write!(f, "status.{app}"),
             Self::History(app) => write!(f, "history.{app}"),
+            Self::Plan => f.write_str("plan"),
+            Self::Retry(app) => write!(f, "retry.{app}"),
         }
     }
 }
@@ -210,6 +220,68 @@ pub fn manifest_names_key(lattice: &Lattice) -> String {
     lattice.to_string()
 }
 
+/// The key of [`CONTROL_BUCKET`] that holds a lattice's lease.
+#[must_use]
+pub fn lease_key(lattice: &Lattice) -> String {
+    format!("lease.{lattice}")
+}
+
+/// The key of [`CONTROL_BUCKET`] that holds what is yet to be removed of an application.
+#[must_use]
+pub fn retired_key(lattice: &Lattice, app: &str) -> String {
+    format!("{RETIRED}{lattice}.{app}")
+}
+
+/// The lattice and application of a [`retired_key`]; none for other keys.
+#[must_use]
+pub fn parse_retired_key(key: &str) -> Option<(Lattice, String)> {
+    let (lattice, app) = key.strip_prefix(RETIRED)?.split_once('.')?;
+    Some((Lattice::new(lattice).ok()?, app.to_owned()))
+}
+
+const RETIRED: &str = "retired.";
+const RETRY: &str = "lattice.retry.";
+
+/// **Ours.** By which any controller asks the leader to try again:
+/// `lattice.retry.{lattice}.{application}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetrySubject {
+    /// The lattice.
+    pub lattice: Lattice,
+    /// The application.
+    pub app: String,
+}
+
+impl RetrySubject {
+    /// The pattern of all of them.
+    #[must_use]
+    pub fn every_lattice() -> String {
+        format!("{RETRY}*.*")
+    }
+}
+
+impl fmt::Display for RetrySubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{RETRY}{}.{}", self.lattice, self.app)
+    }
+}
+
+impl FromStr for RetrySubject {
+    type Err = SubjectError;
+
+    fn from_str(subject: &str) -> Result<Self, SubjectError> {
+        let (lattice, app) = subject
+            .strip_prefix(RETRY)
+            .and_then(|rest| rest.split_once('.'))
+            .filter(|(_, app)| crate::id::token(app))
+            .ok_or_else(|| SubjectError::family("retry", subject))?;
+        Ok(Self {
+            lattice: name(subject, lattice)?,
+            app: app.to_owned(),
+        })
+    }
+}
+
 /// Where wadm's own events go: `wadm.evt.{lattice}.{name}`, e.g. `manifest_published`.
 #[must_use]
 pub fn event_subject(lattice: &Lattice, name: &str) -> String {
@@ -234,6 +306,8 @@ mod tests {
             WadmApi::Undeploy(shop()),
             WadmApi::Status(shop()),
             WadmApi::History(shop()),
+            WadmApi::Plan,
+            WadmApi::Retry(shop()),
         ] {
             let subject = WadmApiSubject::new(Lattice::default(), request);
             assert_eq!(subject.to_string().parse(), Ok(subject));
@@ -244,6 +318,18 @@ mod tests {
         };
         assert_eq!(status.to_string(), "wadm.status.default.shop");
         assert_eq!(status.to_string().parse(), Ok(status));
+        let retry = RetrySubject {
+            lattice: Lattice::default(),
+            app: shop(),
+        };
+        assert_eq!(retry.to_string().parse(), Ok(retry));
+        let east = Lattice::new("edge-east").unwrap();
+        let key = retired_key(&east, "my-shop");
+        assert_eq!(
+            parse_retired_key(&key),
+            Some((east.clone(), "my-shop".into()))
+        );
+        assert_eq!(parse_retired_key(&lease_key(&east)), None);
     }
 
     #[test]
