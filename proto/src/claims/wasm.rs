@@ -15,11 +15,10 @@ const MODULE: [u8; 4] = [1, 0, 0, 0];
 /// How deep components may nest in each other before their sections are taken as they are.
 const DEPTH_MAX: usize = 64;
 
-/// One section: where it starts, its content, and where the next starts.
+/// One section.
 struct Section<'a> {
     id: u8,
     content: &'a [u8],
-    whole: &'a [u8],
 }
 
 /// Ids of sections that hold a whole module or component.
@@ -46,14 +45,12 @@ impl<'a> Iterator for Sections<'a> {
     type Item = Result<Section<'a>, ClaimsError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let start = self.rest;
-        let (&id, after) = start.split_first()?;
+        let (&id, after) = self.rest.split_first()?;
         let section = read_length(after)
             .and_then(|(length, content)| content.split_at_checked(length))
             .map(|(content, rest)| {
                 self.rest = rest;
-                let whole = &start[..start.len() - rest.len()];
-                Section { id, content, whole }
+                Section { id, content }
             });
         if section.is_none() {
             self.rest = &[];
@@ -128,6 +125,8 @@ pub fn extract(wasm: &[u8]) -> Result<Option<String>, ClaimsError> {
 
 /// The bytes without any token, inner modules and components included.
 ///
+/// Lengths are written in their shortest form, as upstream's tools do before they hash.
+///
 /// # Errors
 /// [`ClaimsError::Wasm`] when the bytes are no WebAssembly.
 pub fn strip(wasm: &[u8]) -> Result<Vec<u8>, ClaimsError> {
@@ -146,12 +145,10 @@ fn strip_nested(wasm: &[u8], depth: usize) -> Result<Vec<u8>, ClaimsError> {
         }
         if nests && NESTED.contains(&section.id) {
             let inner = strip_nested(section.content, depth + 1)?;
-            if inner.len() != section.content.len() {
-                write_section(section.id, &inner, &mut stripped);
-                continue;
-            }
+            write_section(section.id, &inner, &mut stripped);
+        } else {
+            write_section(section.id, section.content, &mut stripped);
         }
-        stripped.extend_from_slice(section.whole);
     }
     Ok(stripped)
 }
