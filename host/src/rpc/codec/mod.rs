@@ -25,4 +25,6 @@ pub use decode::{Decoder, decode_all};
 pub use encode::{Encoder, encode_all};
 pub use ty::{FuncTy, Ty};
 pub use typed::{Reader, Wire, decode_from, encode_to_vec};
+pub(crate) use typed::{put_case, put_len};
+pub(crate) use wire::take_len;
 pub use wire::{CodecError, Limits, Path};

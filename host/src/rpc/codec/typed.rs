@@ -111,6 +111,11 @@ pub(crate) fn put_case(out: &mut Vec<u8>, index: u32) {
     put_unsigned(out, u64::from(index));
 }
 
+/// Appends the length of a list.
+pub(crate) fn put_len(out: &mut Vec<u8>, len: usize) {
+    put_unsigned(out, len as u64);
+}
+
 impl Wire for () {
     fn put(&self, _: &mut Vec<u8>) {}
     fn take(_: &mut Reader<'_>) -> Result<Self, CodecError> {

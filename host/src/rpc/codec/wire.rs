@@ -132,7 +132,7 @@ impl fmt::Display for Path {
 }
 
 /// A value read from the front of a buffer and the bytes it took; `None` when bytes are missing.
-pub(super) type Taken<T> = Result<Option<(T, usize)>, CodecError>;
+pub(crate) type Taken<T> = Result<Option<(T, usize)>, CodecError>;
 
 pub(super) fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
@@ -243,4 +243,9 @@ pub(super) fn take_sized(buf: &[u8], limit: usize) -> Taken<std::ops::Range<usiz
     }
     let end = used + len;
     Ok((buf.len() >= end).then_some((used..end, end)))
+}
+
+/// Reads the length of a list.
+pub(crate) fn take_len(buf: &[u8]) -> Taken<u32> {
+    Ok(take_unsigned(buf, 32)?.map(|(len, used)| (len as u32, used)))
 }

@@ -6,7 +6,8 @@ use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 
 use super::call::with_prefixes;
-use super::session::{Session, offers_flow};
+use super::sender::publish_later_with;
+use super::session::{REASON, REASON_BYTES_MAX, Session, offers_flow};
 use super::{FLOW_HEADER, PathReader, RpcError, Sender, Transport};
 use crate::rpc::codec::Path;
 
@@ -19,6 +20,7 @@ pub struct Incoming {
     headers: HeaderMap,
     first: Option<Bytes>,
     answered: bool,
+    reason: Option<String>,
 }
 
 impl Transport {
@@ -50,6 +52,7 @@ impl Transport {
             headers: message.headers.unwrap_or_default(),
             first: Some(message.payload),
             answered: false,
+            reason: None,
         })
     }
 }
@@ -112,6 +115,11 @@ impl Incoming {
         Ok(senders)
     }
 
+    /// Gives up on the call. The protocol has no words for it; a caller of ours gets the reason.
+    pub fn refuse(mut self, reason: impl Into<String>) {
+        self.reason = Some(reason.into());
+    }
+
     /// Waits until the caller has gone or given up.
     pub async fn abandoned(&self) -> RpcError {
         self.session.failed().await
@@ -126,9 +134,16 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        if !self.answered {
-            // The sender's own drop publishes the empty message: "ended without a result".
-            drop(Sender::new(self.session.clone(), &self.peer, "results"));
+        if self.answered {
+            return;
         }
+        // The empty message says "ended without a result"; only a peer of ours hears why.
+        let reason = self.reason.take().filter(|_| self.session.flowing_peer().is_some());
+        let reason = reason.map(|mut reason| {
+            reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+            (format!("{}.{REASON}", self.peer), Bytes::from(reason))
+        });
+        let end = (format!("{}.results", self.peer), Bytes::new());
+        publish_later_with(&self.session, reason.into_iter().chain([end]));
     }
 }

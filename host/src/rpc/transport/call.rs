@@ -133,6 +133,20 @@ impl Call {
         &self.subject
     }
 
+    /// What a missing result means: the peer's reason where it gave one.
+    pub(crate) fn no_result(&self) -> RpcError {
+        let subject = self.subject.clone();
+        match self.session.reason() {
+            Some(reason) => RpcError::Failed { subject, reason },
+            None => RpcError::NoResult { subject },
+        }
+    }
+
+    /// Why the peer has no result, if it said so.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.session.reason()
+    }
+
     /// Fills in the subject where the session did not know it.
     pub(crate) fn with_subject(&self, error: RpcError) -> RpcError {
         let subject = self.subject.clone();

@@ -82,6 +82,14 @@ pub enum RpcError {
         /// The invocation's subject.
         subject: String,
     },
+    /// The peer gave up on the call and said why.
+    #[error("the peer could not do `{subject}`: {reason}")]
+    Failed {
+        /// The invocation's subject.
+        subject: String,
+        /// The peer's words.
+        reason: String,
+    },
     /// A NATS status other than "no responders".
     #[error("`{subject}` was answered with status {code}{}", .text.as_deref().map(|t| format!(" ({t})")).unwrap_or_default())]
     Status {

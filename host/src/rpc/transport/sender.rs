@@ -97,12 +97,20 @@ impl Drop for Sender {
 
 /// Sends empty messages from a place that cannot wait.
 pub(super) fn publish_later(session: &Session, subjects: impl IntoIterator<Item = String>) {
+    publish_later_with(session, subjects.into_iter().map(|subject| (subject, Bytes::new())));
+}
+
+/// Sends messages from a place that cannot wait, in order.
+pub(super) fn publish_later_with(
+    session: &Session,
+    messages: impl IntoIterator<Item = (String, Bytes)>,
+) {
     let client = session.shared.client.clone();
-    let subjects: Vec<String> = subjects.into_iter().collect();
+    let messages: Vec<(String, Bytes)> = messages.into_iter().collect();
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         runtime.spawn(async move {
-            for subject in subjects {
-                let _ = client.publish(subject, Bytes::new()).await;
+            for (subject, payload) in messages {
+                let _ = client.publish(subject, payload).await;
             }
         });
     }

@@ -15,8 +15,13 @@ use super::{BUFFER_MAX, FLOW_HEADER, RpcError, SESSION_BUFFER_MAX, Shared, WINDO
 pub(super) const ALIVE: &str = "alive";
 /// Last token of a cancellation.
 pub(super) const CANCEL: &str = "cancel";
+/// Last token of the reason why a call has no result.
+pub(super) const REASON: &str = "reason";
 /// First token of returned credit, before the stream's own path.
 pub(super) const CREDIT: &str = "credit";
+
+/// Length of a reason that is kept.
+pub(super) const REASON_BYTES_MAX: usize = 4096;
 
 /// Streams one session may receive: more is an attack.
 const PATHS_MAX: usize = 4096;
@@ -37,6 +42,7 @@ struct State {
     flow: bool,
     heard: Instant,
     failure: Option<RpcError>,
+    reason: Option<String>,
     paths: HashMap<String, Slot>,
     credits: HashMap<String, Arc<Semaphore>>,
     buffered: usize,
@@ -63,6 +69,7 @@ impl Session {
             flow: false,
             heard: Instant::now(),
             failure: None,
+            reason: None,
             paths: HashMap::new(),
             credits: HashMap::new(),
             buffered: 0,
@@ -106,6 +113,11 @@ impl Session {
 
     pub(super) fn failure(&self) -> Option<RpcError> {
         self.state().failure.clone()
+    }
+
+    /// Why the peer has no result, if it said so.
+    pub(super) fn reason(&self) -> Option<String> {
+        self.state().reason.clone()
     }
 
     /// Ends the session: readers and waiting senders get the error. The first failure stays.
@@ -160,6 +172,10 @@ impl Session {
             "" => self.deliver_handshake(message),
             ALIVE => {}
             CANCEL => self.fail(RpcError::Cancelled),
+            REASON => {
+                let text = &message.payload[..message.payload.len().min(REASON_BYTES_MAX)];
+                self.state().reason = Some(String::from_utf8_lossy(text).into_owned());
+            }
             _ => match path.strip_prefix(CREDIT).and_then(|p| p.strip_prefix('.')) {
                 Some(path) => self.deliver_credit(path, &message.payload),
                 None => self.deliver_piece(path, message.payload),

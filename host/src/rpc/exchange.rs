@@ -1,0 +1,110 @@
+//! One invocation with its values: what client and server share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::Val;
+
+use super::codec::{CodecError, Decoder, Limits, Path, Ty, Wire, decode_from};
+use super::transport::{Call, Invocation, PathReader, RpcError, Transport};
+
+/// Bytes of the synchronous part of typed parameters or results. Streams have no limit.
+const TYPED_BYTES_MAX: usize = 64 << 20;
+
+/// Values received and the streams and futures among them that are still to come.
+pub(super) type Received = (Vec<Val>, Vec<(Path, Ty)>);
+
+/// Where values are read from: a byte stream, and how long it may pause.
+pub(super) struct Source<'a> {
+    pub(super) reader: &'a mut PathReader,
+    pub(super) subject: &'a str,
+    pub(super) pause_max: Option<Duration>,
+}
+
+impl Source<'_> {
+    async fn next(&mut self) -> Result<Option<bytes::Bytes>, RpcError> {
+        match self.pause_max {
+            Some(limit) => self.reader.next_within(limit).await,
+            None => self.reader.next().await,
+        }
+    }
+
+    fn codec(&self, source: CodecError) -> RpcError {
+        RpcError::Codec { subject: self.subject.to_owned(), source }
+    }
+
+    /// Reads a typed tuple; `None` when the stream ends without any data.
+    pub(super) async fn typed<T: Wire>(&mut self) -> Result<Option<T>, RpcError> {
+        let mut buf: Vec<u8> = Vec::new();
+        loop {
+            if let Some((value, _)) = decode_from(&buf).map_err(|e| self.codec(e))? {
+                return Ok(Some(value));
+            }
+            let Some(piece) = self.next().await? else {
+                return if buf.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(self.codec(CodecError::Truncated))
+                };
+            };
+            if buf.len() + piece.len() > TYPED_BYTES_MAX {
+                return Err(self.codec(CodecError::TooLarge { limit: TYPED_BYTES_MAX }));
+            }
+            buf.extend_from_slice(&piece);
+        }
+    }
+
+    /// Reads a tuple of these types; `None` when the stream ends without any data.
+    pub(super) async fn values(
+        &mut self,
+        types: &Arc<[Ty]>,
+        limits: Limits,
+    ) -> Result<Option<Received>, RpcError> {
+        let mut decoder = Decoder::new(types, limits);
+        let mut empty = true;
+        while !decoder.feed(&[]).map_err(|e| self.codec(e))? {
+            let Some(piece) = self.next().await? else {
+                return if empty { Ok(None) } else { Err(self.codec(CodecError::Truncated)) };
+            };
+            empty = false;
+            if decoder.feed(&piece).map_err(|e| self.codec(e))? {
+                break;
+            }
+        }
+        decoder.finish().map(Some).map_err(|e| self.codec(e))
+    }
+}
+
+/// Calls a function: sends the parameters, lets `started` begin the asynchronous ones, and waits
+/// for the results that `read` takes from their stream (`None`: there were none).
+///
+/// Results that come before all parameters are sent end the sending: a server need not read what
+/// it does not want.
+pub(super) async fn exchange<T>(
+    transport: &Transport,
+    invocation: Invocation,
+    started: impl FnOnce(&mut Call) -> Result<(), RpcError>,
+    read: impl AsyncFnOnce(&str, &mut PathReader) -> Result<Option<T>, RpcError>,
+) -> Result<(T, Call), RpcError> {
+    let mut call = transport.call(invocation).await?;
+    let mut results = call.results();
+    let subject = call.subject().to_owned();
+    let value = {
+        let reading = read(&subject, &mut results);
+        tokio::pin!(reading);
+        tokio::select! {
+            biased;
+            value = &mut reading => value,
+            sent = call.start() => match sent.and_then(|()| started(&mut call)) {
+                Ok(()) => reading.await,
+                Err(error) => Err(error),
+            },
+        }
+    };
+    match value {
+        Ok(Some(_)) if call.reason().is_some() => Err(call.no_result()),
+        Ok(Some(value)) => Ok((value, call)),
+        Ok(None) => Err(call.no_result()),
+        Err(error) => Err(call.with_subject(error)),
+    }
+}
