@@ -19,11 +19,14 @@ use crate::link::{Binding, LinkError, ResolvedLink, Secrets};
 use crate::runtime::Ctx;
 
 pub mod blobstore;
+pub mod config;
 pub mod http;
 pub mod keyvalue;
+pub mod logging;
 pub mod messaging;
 pub mod nats;
 mod remote;
+pub mod secrets;
 pub(crate) mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -140,8 +143,9 @@ impl Builtins {
         let mut factories: Vec<Arc<dyn BuiltinFactory>> =
             vec![Arc::new(http::HttpServerFactory), Arc::new(http::HttpClientFactory)];
         factories.extend(keyvalue::factories());
+        factories.push(Arc::new(messaging::MessagingNatsFactory));
         let capabilities: Vec<Arc<dyn Capability>> =
-            vec![Arc::new(http::OutgoingHttp), Arc::new(keyvalue::Keyvalue)];
+            vec![Arc::new(http::OutgoingHttp), Arc::new(keyvalue::Keyvalue), Arc::new(messaging::Messaging), Arc::new(config::Config), Arc::new(logging::Logging), Arc::new(secrets::SecretStore)];
         Self { factories, capabilities }
     }
 
