@@ -43,7 +43,10 @@ impl Default for Directory {
 impl Directory {
     /// An empty directory.
     pub fn new() -> Self {
-        Self { table: ArcSwap::default(), version: watch::Sender::new(0) }
+        Self {
+            table: ArcSwap::default(),
+            version: watch::Sender::new(0),
+        }
     }
 
     /// The component of this id, if it runs here.
@@ -64,7 +67,10 @@ impl Directory {
     }
 
     /// Adds or replaces a component; the one replaced is returned.
-    pub fn insert_component(&self, component: Arc<RunningComponent>) -> Option<Arc<RunningComponent>> {
+    pub fn insert_component(
+        &self,
+        component: Arc<RunningComponent>,
+    ) -> Option<Arc<RunningComponent>> {
         let id = component.id().clone();
         self.change(|table| {
             table.http_names.retain(|_, owner| *owner != id);

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use proto::id::LinkName;
 use proto::link::Link;
 use proto::provider::SecretValue;
 
@@ -44,8 +43,15 @@ impl ResolvedLink {
 
     /// The interfaces of the link, each as `namespace:package/interface`.
     pub fn interfaces(&self) -> impl Iterator<Item = String> + '_ {
-        let Link { wit_namespace, wit_package, .. } = &self.link;
-        self.link.interfaces.iter().map(move |name| format!("{wit_namespace}:{wit_package}/{name}"))
+        let Link {
+            wit_namespace,
+            wit_package,
+            ..
+        } = &self.link;
+        self.link
+            .interfaces
+            .iter()
+            .map(move |name| format!("{wit_namespace}:{wit_package}/{name}"))
     }
 }
 
@@ -129,7 +135,11 @@ impl Binding {
 
 impl fmt::Debug for Binding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Binding(..)" } else { "Binding" })
+        f.write_str(if self.0.is_some() {
+            "Binding(..)"
+        } else {
+            "Binding"
+        })
     }
 }
 
@@ -164,8 +174,11 @@ impl LinkTable {
     }
 
     /// The link of this name for `interface` (`namespace:package/interface`, without version).
-    pub fn get(&self, name: &LinkName, interface: &str) -> Option<&Arc<BoundLink>> {
-        self.all_for(interface).iter().find(|bound| bound.link.link.name == *name)
+    pub fn get(&self, name: impl AsRef<str>, interface: &str) -> Option<&Arc<BoundLink>> {
+        let name = name.as_ref();
+        self.all_for(interface)
+            .iter()
+            .find(|bound| bound.link.link.name == *name)
     }
 
     /// The first link for `interface`, whatever its name.

@@ -71,7 +71,11 @@ impl Default for Tasks {
 impl Tasks {
     /// A supervisor without tasks.
     pub fn new() -> Self {
-        Self { stop: CancellationToken::new(), failed: CancellationToken::new(), running: Arc::default() }
+        Self {
+            stop: CancellationToken::new(),
+            failed: CancellationToken::new(),
+            running: Arc::default(),
+        }
     }
 
     /// Cancelled when the tasks are to end.
@@ -92,7 +96,9 @@ impl Tasks {
             loop {
                 let started = tokio::time::Instant::now();
                 let error = match task.run(&stop).await {
-                    Ok(()) if stop.is_cancelled() => return tracing::debug!(task = T::NAME, "ended"),
+                    Ok(()) if stop.is_cancelled() => {
+                        return tracing::debug!(task = T::NAME, "ended");
+                    }
                     Ok(()) => TaskError("it ended on its own".into()),
                     Err(error) => error,
                 };
@@ -137,14 +143,30 @@ impl Tasks {
         let deadline = tokio::time::Instant::now() + grace;
         let mut names = Vec::new();
         loop {
-            let next = self.running.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some((name, mut handle)) = next else { break };
-            if tokio::time::timeout_at(deadline, &mut handle).await.is_err() {
+            let next = self
+                .running
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop();
+            let Some((name, mut handle)) = next else {
+                break;
+            };
+            if tokio::time::timeout_at(deadline, &mut handle)
+                .await
+                .is_err()
+            {
                 handle.abort();
                 names.push(name);
             }
         }
-        if names.is_empty() { Ok(()) } else { Err(DrainError { waited: grace, names }) }
+        if names.is_empty() {
+            Ok(())
+        } else {
+            Err(DrainError {
+                waited: grace,
+                names,
+            })
+        }
     }
 }
 
@@ -188,7 +210,10 @@ mod tests {
         while runs.load(Ordering::SeqCst) < 3 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tasks.drain(Duration::from_secs(1)).await.expect("all ended");
+        tasks
+            .drain(Duration::from_secs(1))
+            .await
+            .expect("all ended");
     }
 
     #[tokio::test]
@@ -202,7 +227,13 @@ mod tests {
     async fn whoever_does_not_stop_is_named() {
         let tasks = Tasks::new();
         tasks.work("deaf", std::future::pending());
-        let error = tasks.drain(Duration::from_secs(1)).await.expect_err("one is left");
-        assert_eq!(error.to_string(), "these tasks did not stop within 1s: deaf");
+        let error = tasks
+            .drain(Duration::from_secs(1))
+            .await
+            .expect_err("one is left");
+        assert_eq!(
+            error.to_string(),
+            "these tasks did not stop within 1s: deaf"
+        );
     }
 }

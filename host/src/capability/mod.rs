@@ -140,13 +140,24 @@ pub struct Builtins {
 impl Builtins {
     /// All that this program has.
     pub fn standard() -> Self {
-        let mut factories: Vec<Arc<dyn BuiltinFactory>> =
-            vec![Arc::new(http::HttpServerFactory), Arc::new(http::HttpClientFactory)];
+        let mut factories: Vec<Arc<dyn BuiltinFactory>> = vec![
+            Arc::new(http::HttpServerFactory),
+            Arc::new(http::HttpClientFactory),
+        ];
         factories.extend(keyvalue::factories());
         factories.push(Arc::new(messaging::MessagingNatsFactory));
-        let capabilities: Vec<Arc<dyn Capability>> =
-            vec![Arc::new(http::OutgoingHttp), Arc::new(keyvalue::Keyvalue), Arc::new(messaging::Messaging), Arc::new(config::Config), Arc::new(logging::Logging), Arc::new(secrets::SecretStore)];
-        Self { factories, capabilities }
+        let capabilities: Vec<Arc<dyn Capability>> = vec![
+            Arc::new(http::OutgoingHttp),
+            Arc::new(keyvalue::Keyvalue),
+            Arc::new(messaging::Messaging),
+            Arc::new(config::Config),
+            Arc::new(logging::Logging),
+            Arc::new(secrets::SecretStore),
+        ];
+        Self {
+            factories,
+            capabilities,
+        }
     }
 
     /// The capabilities, for [`crate::runtime::Runtime::new`].
@@ -156,7 +167,9 @@ impl Builtins {
 
     /// The capability that serves `interface` (`namespace:package/interface`), if one does.
     pub fn capability_for(&self, interface: &str) -> Option<&Arc<dyn Capability>> {
-        self.capabilities.iter().find(|c| c.interfaces().contains(&interface))
+        self.capabilities
+            .iter()
+            .find(|c| c.interfaces().contains(&interface))
     }
 
     /// Binds a link by the capability of its interfaces; plain component links bind to nothing.
@@ -169,7 +182,10 @@ impl Builtins {
         peer: Option<&Arc<dyn BuiltinProvider>>,
         remote: &Arc<dyn Remote>,
     ) -> Result<Binding, LinkError> {
-        match link.interfaces().find_map(|name| self.capability_for(&name)) {
+        match link
+            .interfaces()
+            .find_map(|name| self.capability_for(&name))
+        {
             Some(capability) => capability.bind(link, peer, remote),
             None => Ok(Binding::none()),
         }

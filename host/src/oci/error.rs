@@ -6,7 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The text does not name an image.
-    #[error("`{reference}` is not an image reference: {reason}; write it as `registry/repository:tag`")]
+    #[error(
+        "`{reference}` is not an image reference: {reason}; write it as `registry/repository:tag`"
+    )]
     Reference {
         /// The text.
         reference: String,
@@ -82,8 +84,15 @@ pub enum FetchError {
 
 /// Names the place an image was asked at when a mirror changed it.
 fn at(image: &str, place: &str) -> String {
-    let same = image.split_once("://").map_or(image, |(_, rest)| rest).eq_ignore_ascii_case(place);
-    if same { String::new() } else { format!(" as `{place}`") }
+    let same = image
+        .split_once("://")
+        .map_or(image, |(_, rest)| rest)
+        .eq_ignore_ascii_case(place);
+    if same {
+        String::new()
+    } else {
+        format!(" as `{place}`")
+    }
 }
 
 /// What went wrong between this host and a registry.
@@ -159,13 +168,20 @@ impl RegistryError {
                 !status.is_server_error() && *status != http::StatusCode::TOO_MANY_REQUESTS
             }
             Self::Unreachable { .. } | Self::TimedOut { .. } => false,
-            Self::WrongDigest { .. } | Self::TooMuch { .. } | Self::Manifest { .. } | Self::Disk { .. } => true,
+            Self::WrongDigest { .. }
+            | Self::TooMuch { .. }
+            | Self::Manifest { .. }
+            | Self::Disk { .. } => true,
         }
     }
 }
 
 fn quoted(words: &str) -> String {
-    if words.is_empty() { String::new() } else { format!(": {words}") }
+    if words.is_empty() {
+        String::new()
+    } else {
+        format!(": {words}")
+    }
 }
 
 /// An error and all its causes on one line.

@@ -34,25 +34,35 @@ impl Image {
         let normal = format!("{}{rest}", name.to_lowercase());
         match Reference::from_str(&normal) {
             Ok(reference) => Ok(Self::Oci(reference)),
-            Err(error) => Err(FetchError::Reference { reference: text.to_owned(), reason: error.to_string() }),
+            Err(error) => Err(FetchError::Reference {
+                reference: text.to_owned(),
+                reason: error.to_string(),
+            }),
         }
     }
 
     /// True if the tag `latest` is written out.
     pub fn is_latest(text: &str) -> bool {
         let (_, rest) = split_name(strip_scheme(text));
-        rest.split('@').next().is_some_and(|tag| tag.eq_ignore_ascii_case(":latest"))
+        rest.split('@')
+            .next()
+            .is_some_and(|tag| tag.eq_ignore_ascii_case(":latest"))
     }
 }
 
 fn strip_scheme(text: &str) -> &str {
-    ["oci://", "https://", "http://"].iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text)
+    ["oci://", "https://", "http://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme))
+        .unwrap_or(text)
 }
 
 /// Splits `registry:port/repository` from `:tag@digest`.
 fn split_name(image: &str) -> (&str, &str) {
     let path = image.find('/').map_or(0, |slash| slash + 1);
-    let end = image[path..].find([':', '@']).map_or(image.len(), |at| path + at);
+    let end = image[path..]
+        .find([':', '@'])
+        .map_or(image.len(), |at| path + at);
     image.split_at(end)
 }
 
@@ -82,9 +92,15 @@ impl FromStr for Mirror {
         let fault = || MirrorError(text.to_owned());
         let (from, to) = text.split_once('=').ok_or_else(fault)?;
         let insecure = to.starts_with("http://");
-        let tidy = |part: &str| strip_scheme(part.trim()).trim_end_matches('/').to_lowercase();
+        let tidy = |part: &str| {
+            strip_scheme(part.trim())
+                .trim_end_matches('/')
+                .to_lowercase()
+        };
         let (from, to) = (tidy(from), tidy(to));
-        let probe = |part: &str| part.is_empty() || Reference::from_str(&format!("{part}/probe:x")).is_err();
+        let probe = |part: &str| {
+            part.is_empty() || Reference::from_str(&format!("{part}/probe:x")).is_err()
+        };
         if probe(&from) || probe(&to) {
             return Err(fault());
         }
@@ -94,7 +110,13 @@ impl FromStr for Mirror {
 
 impl fmt::Display for Mirror {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}{}", self.from, if self.insecure { "http://" } else { "" }, self.to)
+        write!(
+            f,
+            "{}={}{}",
+            self.from,
+            if self.insecure { "http://" } else { "" },
+            self.to
+        )
     }
 }
 
@@ -102,9 +124,14 @@ impl fmt::Display for Mirror {
 pub fn rewrite(mirrors: &[Mirror], image: &Reference) -> Reference {
     let name = format!("{}/{}", image.registry(), image.repository());
     let fits = |mirror: &&Mirror| {
-        name.strip_prefix(&mirror.from).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        name.strip_prefix(&mirror.from)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    let Some(mirror) = mirrors.iter().filter(fits).max_by_key(|mirror| mirror.from.len()) else {
+    let Some(mirror) = mirrors
+        .iter()
+        .filter(fits)
+        .max_by_key(|mirror| mirror.from.len())
+    else {
         return image.clone();
     };
     let mut text = format!("{}{}", mirror.to, &name[mirror.from.len()..]);
@@ -133,8 +160,14 @@ mod tests {
     #[test]
     fn references_are_read_with_any_scheme_and_case() {
         for (text, expected) in [
-            ("registry.example/acme/web:1.0-RC", "registry.example/acme/web:1.0-RC"),
-            ("oci://Registry.example/Acme/web:1", "registry.example/acme/web:1"),
+            (
+                "registry.example/acme/web:1.0-RC",
+                "registry.example/acme/web:1.0-RC",
+            ),
+            (
+                "oci://Registry.example/Acme/web:1",
+                "registry.example/acme/web:1",
+            ),
             ("http://127.0.0.1:5000/a/b:1", "127.0.0.1:5000/a/b:1"),
             ("file:///tmp/X.wasm", "file /tmp/X.wasm"),
             (
@@ -162,17 +195,22 @@ mod tests {
 
     #[test]
     fn the_longest_mirror_wins_and_only_whole_parts_match() {
-        let mirrors: Vec<Mirror> = ["r.example=m.example/all", "r.example/acme=http://127.0.0.1:5000/acme"]
-            .iter()
-            .map(|text| text.parse().expect("a mirror"))
-            .collect();
+        let mirrors: Vec<Mirror> = [
+            "r.example=m.example/all",
+            "r.example/acme=http://127.0.0.1:5000/acme",
+        ]
+        .iter()
+        .map(|text| text.parse().expect("a mirror"))
+        .collect();
         assert!(mirrors[1].insecure);
         for (image, expected) in [
             ("r.example/acme/web:1", "127.0.0.1:5000/acme/web:1"),
             ("r.example/acmelike/web:1", "m.example/all/acmelike/web:1"),
             ("other.example/acme/web:1", "other.example/acme/web:1"),
         ] {
-            let Ok(Image::Oci(image)) = Image::parse(image) else { panic!("{image}") };
+            let Ok(Image::Oci(image)) = Image::parse(image) else {
+                panic!("{image}")
+            };
             assert_eq!(rewrite(&mirrors, &image).whole(), expected);
         }
     }

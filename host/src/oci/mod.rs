@@ -83,12 +83,17 @@ impl Artifact {
     /// # Errors
     /// [`FetchError::File`] when it cannot be read, [`FetchError::Changed`] when the bytes changed.
     pub async fn read(&self) -> Result<Bytes, FetchError> {
-        let bytes = tokio::fs::read(&self.path).await.map_err(|source| FetchError::File {
-            path: self.path.clone(),
-            source,
-        })?;
+        let bytes = tokio::fs::read(&self.path)
+            .await
+            .map_err(|source| FetchError::File {
+                path: self.path.clone(),
+                source,
+            })?;
         if store::digest_of(&bytes) != self.digest {
-            return Err(FetchError::Changed { path: self.path.clone(), digest: self.digest.clone() });
+            return Err(FetchError::Changed {
+                path: self.path.clone(),
+                digest: self.digest.clone(),
+            });
         }
         Ok(bytes.into())
     }
@@ -116,10 +121,20 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError::Setup`] when the cache directory or a CA file cannot be used.
     pub fn new(options: FetchOptions, dir: &Path) -> Result<Self, FetchError> {
-        let store = Store::open(dir).map_err(|source| FetchError::File { path: dir.to_owned(), source })?;
+        let store = Store::open(dir).map_err(|source| FetchError::File {
+            path: dir.to_owned(),
+            source,
+        })?;
         let registry = Registry::new(&options)?;
-        let inner = Inner { options, registry, store };
-        Ok(Self { inner: Arc::new(inner), pulls: Arc::default() })
+        let inner = Inner {
+            options,
+            registry,
+            store,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+            pulls: Arc::default(),
+        })
     }
 
     /// Sets or replaces the credentials of a registry from now on.
@@ -131,7 +146,11 @@ impl Fetcher {
     ///
     /// # Errors
     /// A [`FetchError`] that says what failed on which reference, with the registry's own words.
-    pub async fn fetch(&self, reference: &str, kind: ArtifactKind) -> Result<Artifact, Arc<FetchError>> {
+    pub async fn fetch(
+        &self,
+        reference: &str,
+        kind: ArtifactKind,
+    ) -> Result<Artifact, Arc<FetchError>> {
         self.pull(reference, kind).await
     }
 
@@ -144,7 +163,9 @@ impl Fetcher {
         }
         let inner = self.inner.clone();
         let reference = reference.to_owned();
-        let pull = async move { inner.fetch(&reference, kind).await.map_err(Arc::new) }.boxed().shared();
+        let pull = async move { inner.fetch(&reference, kind).await.map_err(Arc::new) }
+            .boxed()
+            .shared();
         if let Some(weak) = pull.downgrade() {
             pulls.insert(key, weak);
         }
@@ -165,11 +186,19 @@ impl Inner {
         }
     }
 
-    async fn load_file(&self, reference: &str, path: &Path, kind: ArtifactKind) -> Result<Artifact, FetchError> {
+    async fn load_file(
+        &self,
+        reference: &str,
+        path: &Path,
+        kind: ArtifactKind,
+    ) -> Result<Artifact, FetchError> {
         if !self.options.allow_file_load {
             return Err(FetchError::FileLoadingDisabled);
         }
-        let failed = |source| FetchError::File { path: path.to_owned(), source };
+        let failed = |source| FetchError::File {
+            path: path.to_owned(),
+            source,
+        };
         let size = tokio::fs::metadata(path).await.map_err(failed)?.len();
         self.check_size(reference, size, kind)?;
         let bytes = tokio::fs::read(path).await.map_err(failed)?;
@@ -183,13 +212,20 @@ impl Inner {
         })
     }
 
-    async fn load_image(&self, reference: &str, image: &Reference, kind: ArtifactKind) -> Result<Artifact, FetchError> {
+    async fn load_image(
+        &self,
+        reference: &str,
+        image: &Reference,
+        kind: ArtifactKind,
+    ) -> Result<Artifact, FetchError> {
         let place = image::rewrite(&self.options.mirrors, image);
         if let Some(digest) = image.digest() {
             if let Some(manifest) = self.store.manifest(digest).await {
                 match self.assemble(reference, &place, &manifest, kind).await {
                     Ok(artifact) => return Ok(artifact),
-                    Err(error) => tracing::debug!(reference, %error, "cached image is not complete"),
+                    Err(error) => {
+                        tracing::debug!(reference, %error, "cached image is not complete")
+                    }
                 }
             }
         }
@@ -212,17 +248,32 @@ impl Inner {
         kind: ArtifactKind,
         source: RegistryError,
     ) -> Result<Artifact, FetchError> {
-        let failed = |source| FetchError::Registry { image: reference.to_owned(), place: place.whole(), source };
+        let failed = |source| FetchError::Registry {
+            image: reference.to_owned(),
+            place: place.whole(),
+            source,
+        };
         if source.is_definite() {
             return Err(failed(source));
         }
-        let Ok(Image::Oci(image)) = Image::parse(reference) else { return Err(failed(source)) };
-        let Some(digest) = self.store.recall(&image.whole()).await else { return Err(failed(source)) };
-        let Some(manifest) = self.store.manifest(&digest).await else { return Err(failed(source)) };
+        let Ok(Image::Oci(image)) = Image::parse(reference) else {
+            return Err(failed(source));
+        };
+        let Some(digest) = self.store.recall(&image.whole()).await else {
+            return Err(failed(source));
+        };
+        let Some(manifest) = self.store.manifest(&digest).await else {
+            return Err(failed(source));
+        };
         match self.assemble(reference, place, &manifest, kind).await {
             Ok(artifact) => {
                 let cause = error::chain(&source);
-                tracing::warn!(reference, digest, cause, "registry gave no answer; using the cached image");
+                tracing::warn!(
+                    reference,
+                    digest,
+                    cause,
+                    "registry gave no answer; using the cached image"
+                );
                 Ok(artifact)
             }
             Err(_) => Err(failed(source)),
@@ -242,11 +293,14 @@ impl Inner {
         place: &Reference,
         manifest: Manifest,
     ) -> Result<Manifest, FetchError> {
-        let Some(digest) = manifest.entry_for_this_machine().map_err(|source| FetchError::Registry {
-            image: reference.to_owned(),
-            place: place.whole(),
-            source,
-        })?
+        let Some(digest) =
+            manifest
+                .entry_for_this_machine()
+                .map_err(|source| FetchError::Registry {
+                    image: reference.to_owned(),
+                    place: place.whole(),
+                    source,
+                })?
         else {
             return Ok(manifest);
         };
@@ -254,11 +308,14 @@ impl Inner {
         self.keep_manifest(place, &manifest).await;
         self.store.remember(&manifest.digest, &digest).await;
         let entry = place.clone_with_digest(digest);
-        self.registry.manifest(&entry).await.map_err(|source| FetchError::Registry {
-            image: reference.to_owned(),
-            place: entry.whole(),
-            source,
-        })
+        self.registry
+            .manifest(&entry)
+            .await
+            .map_err(|source| FetchError::Registry {
+                image: reference.to_owned(),
+                place: entry.whole(),
+                source,
+            })
     }
 
     /// Brings the layers of an image together, from disk or registry.
@@ -290,7 +347,12 @@ impl Inner {
         })
     }
 
-    async fn layer(&self, reference: &str, place: &Reference, layer: &OciDescriptor) -> Result<(), FetchError> {
+    async fn layer(
+        &self,
+        reference: &str,
+        place: &Reference,
+        layer: &OciDescriptor,
+    ) -> Result<(), FetchError> {
         if self.store.is_intact(&layer.digest).await {
             return Ok(());
         }
@@ -300,52 +362,98 @@ impl Inner {
             source,
         };
         let size = u64::try_from(layer.size).unwrap_or(0);
-        let mut draft = self.store.draft().map_err(|source| failed(RegistryError::Disk { source }))?;
-        self.registry.blob(place, &layer.digest, size, &mut draft).await.map_err(failed)?;
-        draft.keep(&layer.digest).await.map_err(|source| failed(RegistryError::Disk { source }))
+        let mut draft = self
+            .store
+            .draft()
+            .map_err(|source| failed(RegistryError::Disk { source }))?;
+        self.registry
+            .blob(place, &layer.digest, size, &mut draft)
+            .await
+            .map_err(failed)?;
+        draft
+            .keep(&layer.digest)
+            .await
+            .map_err(|source| failed(RegistryError::Disk { source }))
     }
 
     async fn concatenate(&self, layers: &[OciDescriptor]) -> Result<String, FetchError> {
         let mut whole = Vec::new();
         for layer in layers {
             let path = self.store.blob_path(&layer.digest);
-            let bytes =
-                tokio::fs::read(&path).await.map_err(|source| FetchError::File { path: path.clone(), source })?;
+            let bytes = tokio::fs::read(&path)
+                .await
+                .map_err(|source| FetchError::File {
+                    path: path.clone(),
+                    source,
+                })?;
             whole.extend_from_slice(&bytes);
         }
         let dir = self.store.dir().to_owned();
-        self.store.put(whole).await.map_err(|source| FetchError::File { path: dir, source })
+        self.store
+            .put(whole)
+            .await
+            .map_err(|source| FetchError::File { path: dir, source })
     }
 
-    fn check_layers(&self, reference: &str, image: &OciImageManifest, kind: ArtifactKind) -> Result<(), FetchError> {
-        let wrong = |reason: String| FetchError::NotA { image: reference.to_owned(), kind: kind.name(), reason };
+    fn check_layers(
+        &self,
+        reference: &str,
+        image: &OciImageManifest,
+        kind: ArtifactKind,
+    ) -> Result<(), FetchError> {
+        let wrong = |reason: String| FetchError::NotA {
+            image: reference.to_owned(),
+            kind: kind.name(),
+            reason,
+        };
         let layers = &image.layers;
         if layers.is_empty() {
             return Err(wrong("it has no layers".into()));
         }
         if layers.len() > LAYERS_MAX {
-            return Err(wrong(format!("it has {} layers, at most {LAYERS_MAX} are taken", layers.len())));
+            return Err(wrong(format!(
+                "it has {} layers, at most {LAYERS_MAX} are taken",
+                layers.len()
+            )));
         }
         if layers.len() > 1 && image.config.media_type == "application/vnd.wasm.config.v0+json" {
-            return Err(wrong(format!("a Wasm image has one layer, this one has {}", layers.len())));
+            return Err(wrong(format!(
+                "a Wasm image has one layer, this one has {}",
+                layers.len()
+            )));
         }
         if let Some(layer) = layers.iter().find(|layer| !kind.accepts(&layer.media_type)) {
-            return Err(wrong(format!("it has a layer of type `{}`", layer.media_type)));
+            return Err(wrong(format!(
+                "it has a layer of type `{}`",
+                layer.media_type
+            )));
         }
         if let Some(layer) = layers.iter().find(|layer| !store::is_digest(&layer.digest)) {
             return Err(wrong(format!("`{}` is not a sha256 digest", layer.digest)));
         }
-        let sizes = layers.iter().map(|layer| u64::try_from(layer.size).unwrap_or(u64::MAX));
+        let sizes = layers
+            .iter()
+            .map(|layer| u64::try_from(layer.size).unwrap_or(u64::MAX));
         self.check_size(reference, sizes.fold(0, u64::saturating_add), kind)
     }
 
-    fn check_size(&self, reference: &str, bytes: u64, kind: ArtifactKind) -> Result<(), FetchError> {
+    fn check_size(
+        &self,
+        reference: &str,
+        bytes: u64,
+        kind: ArtifactKind,
+    ) -> Result<(), FetchError> {
         let bytes_max = match kind {
             ArtifactKind::Component => self.options.component_bytes_max,
             ArtifactKind::Provider => self.options.provider_bytes_max,
         };
         if bytes > bytes_max {
-            return Err(FetchError::TooLarge { image: reference.to_owned(), kind: kind.name(), bytes, bytes_max });
+            return Err(FetchError::TooLarge {
+                image: reference.to_owned(),
+                kind: kind.name(),
+                bytes,
+                bytes_max,
+            });
         }
         Ok(())
     }

@@ -60,7 +60,8 @@ impl Manifest {
         struct Probe {
             manifests: Option<serde::de::IgnoredAny>,
         }
-        let probe: Probe = serde_json::from_slice(&self.bytes).map_err(|error| self.fault(error.to_string()))?;
+        let probe: Probe =
+            serde_json::from_slice(&self.bytes).map_err(|error| self.fault(error.to_string()))?;
         if probe.manifests.is_none() {
             return Ok(None);
         }
@@ -74,11 +75,17 @@ impl Manifest {
         let fits = |wanted_arch: &str| {
             index.manifests.iter().find(|entry| {
                 entry.platform.as_ref().is_some_and(|platform| {
-                    serde_json::to_value(&platform.architecture).is_ok_and(|value| value == wanted_arch)
+                    serde_json::to_value(&platform.architecture)
+                        .is_ok_and(|value| value == wanted_arch)
                 })
             })
         };
-        let only = || index.manifests.first().filter(|_| index.manifests.len() == 1);
+        let only = || {
+            index
+                .manifests
+                .first()
+                .filter(|_| index.manifests.len() == 1)
+        };
         let entry = fits("wasm").or_else(|| fits(arch)).or_else(only);
         match entry {
             Some(entry) if store::is_digest(&entry.digest) => Ok(Some(entry.digest.clone())),
@@ -87,7 +94,11 @@ impl Manifest {
     }
 
     fn fault(&self, reason: String) -> RegistryError {
-        let url = if self.url.is_empty() { self.digest.clone() } else { self.url.clone() };
+        let url = if self.url.is_empty() {
+            self.digest.clone()
+        } else {
+            self.url.clone()
+        };
         RegistryError::Manifest { url, reason }
     }
 }
@@ -112,13 +123,24 @@ impl Registry {
         for proxy in proxies() {
             client = client.proxy(proxy);
         }
-        let client = client.build().map_err(|error| FetchError::Setup { reason: error.to_string() })?;
+        let client = client.build().map_err(|error| FetchError::Setup {
+            reason: error.to_string(),
+        })?;
         let mut plain = options.insecure.clone();
-        plain.extend(options.mirrors.iter().filter(|mirror| mirror.insecure).map(|mirror| {
-            mirror.to.split('/').next().unwrap_or(&mirror.to).to_owned()
-        }));
+        plain.extend(
+            options
+                .mirrors
+                .iter()
+                .filter(|mirror| mirror.insecure)
+                .map(|mirror| mirror.to.split('/').next().unwrap_or(&mirror.to).to_owned()),
+        );
         let credentials = ArcSwap::from_pointee(options.credentials.clone());
-        Ok(Self { client, plain, docker_credentials: options.docker_credentials, credentials })
+        Ok(Self {
+            client,
+            plain,
+            docker_credentials: options.docker_credentials,
+            credentials,
+        })
     }
 
     /// Sets or replaces one registry's credential.
@@ -140,13 +162,20 @@ impl Registry {
             let bytes = read_bounded(response, MANIFEST_BYTES_MAX).await?;
             let digest = store::digest_of(&bytes);
             if let Some(expected) = image.digest().filter(|expected| *expected != digest) {
-                return Err(RegistryError::WrongDigest { url, expected: expected.to_owned(), actual: digest });
+                return Err(RegistryError::WrongDigest {
+                    url,
+                    expected: expected.to_owned(),
+                    actual: digest,
+                });
             }
             Ok(Manifest { bytes, digest, url })
         };
         match tokio::time::timeout(MANIFEST_WAIT, fetch).await {
             Ok(result) => result,
-            Err(_) => Err(RegistryError::TimedOut { url: image.whole(), waited: MANIFEST_WAIT }),
+            Err(_) => Err(RegistryError::TimedOut {
+                url: image.whole(),
+                waited: MANIFEST_WAIT,
+            }),
         }
     }
 
@@ -164,22 +193,40 @@ impl Registry {
         let mut stream = response.bytes_stream();
         let mut total: u64 = 0;
         while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|source| RegistryError::Unreachable { url: url.clone(), source })?;
+            let chunk = chunk.map_err(|source| RegistryError::Unreachable {
+                url: url.clone(),
+                source,
+            })?;
             total += chunk.len() as u64;
             if total > size {
-                return Err(RegistryError::TooMuch { url, bytes_max: size });
+                return Err(RegistryError::TooMuch {
+                    url,
+                    bytes_max: size,
+                });
             }
-            draft.write(&chunk).await.map_err(|source| RegistryError::Disk { source })?;
+            draft
+                .write(&chunk)
+                .await
+                .map_err(|source| RegistryError::Disk { source })?;
         }
         let actual = draft.digest();
         if actual != digest {
-            return Err(RegistryError::WrongDigest { url, expected: digest.to_owned(), actual });
+            return Err(RegistryError::WrongDigest {
+                url,
+                expected: digest.to_owned(),
+                actual,
+            });
         }
         Ok(())
     }
 
     /// One GET with whatever authentication the registry asks for.
-    async fn get(&self, image: &Reference, path: &str, accept: &str) -> Result<Response, RegistryError> {
+    async fn get(
+        &self,
+        image: &Reference,
+        path: &str,
+        accept: &str,
+    ) -> Result<Response, RegistryError> {
         let registry = image.resolve_registry();
         let mut last = None;
         for scheme in self.schemes(registry) {
@@ -192,7 +239,10 @@ impl Registry {
                 result => return result,
             }
         }
-        Err(last.unwrap_or_else(|| RegistryError::Manifest { url: path.to_owned(), reason: "no scheme".into() }))
+        Err(last.unwrap_or_else(|| RegistryError::Manifest {
+            url: path.to_owned(),
+            reason: "no scheme".into(),
+        }))
     }
 
     async fn get_url(
@@ -208,9 +258,15 @@ impl Registry {
             return checked(first).await;
         }
         let authorization = match challenge(first.headers()) {
-            Some(Challenge::Bearer { realm, service, scope }) => {
-                let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", image.repository()));
-                self.bearer(&credential, &realm, service.as_deref(), &scope).await?
+            Some(Challenge::Bearer {
+                realm,
+                service,
+                scope,
+            }) => {
+                let scope =
+                    scope.unwrap_or_else(|| format!("repository:{}:pull", image.repository()));
+                self.bearer(&credential, &realm, service.as_deref(), &scope)
+                    .await?
             }
             _ => match header(&credential) {
                 Some(value) => value,
@@ -220,15 +276,23 @@ impl Registry {
         checked(self.send(url, accept, Some(&authorization)).await?).await
     }
 
-    async fn send(&self, url: &str, accept: &str, authorization: Option<&str>) -> Result<Response, RegistryError> {
+    async fn send(
+        &self,
+        url: &str,
+        accept: &str,
+        authorization: Option<&str>,
+    ) -> Result<Response, RegistryError> {
         let mut request = self.client.get(url).header(ACCEPT, accept);
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value);
         }
-        request.send().await.map_err(|source| RegistryError::Unreachable {
-            url: url.to_owned(),
-            source: source.without_url(),
-        })
+        request
+            .send()
+            .await
+            .map_err(|source| RegistryError::Unreachable {
+                url: url.to_owned(),
+                source: source.without_url(),
+            })
     }
 
     /// Exchanges the credential for a token, as the registry's challenge says.
@@ -253,10 +317,13 @@ impl Registry {
         if let Credential::Basic { user, password } = credential {
             request = request.basic_auth(user, Some(password.expose_secret()));
         }
-        let response = request.send().await.map_err(|source| RegistryError::Unreachable {
-            url: realm.to_owned(),
-            source: source.without_url(),
-        })?;
+        let response = request
+            .send()
+            .await
+            .map_err(|source| RegistryError::Unreachable {
+                url: realm.to_owned(),
+                source: source.without_url(),
+            })?;
         let bytes = read_bounded(checked(response).await?, TOKEN_BYTES_MAX).await?;
         let token: Option<Token> = serde_json::from_slice(&bytes).ok();
         match token.and_then(|token| token.token.or(token.access_token)) {
@@ -277,9 +344,14 @@ impl Registry {
         }
         match docker_credential::get_credential(registry) {
             Ok(docker_credential::DockerCredential::UsernamePassword(user, password)) => {
-                Credential::Basic { user, password: password.into() }
+                Credential::Basic {
+                    user,
+                    password: password.into(),
+                }
             }
-            Ok(docker_credential::DockerCredential::IdentityToken(token)) => Credential::Bearer(token.into()),
+            Ok(docker_credential::DockerCredential::IdentityToken(token)) => {
+                Credential::Bearer(token.into())
+            }
             Err(_) => Credential::Anonymous,
         }
     }
@@ -291,7 +363,11 @@ impl Registry {
         }
         let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
         let local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if local { &["https", "http"] } else { &["https"] }
+        if local {
+            &["https", "http"]
+        } else {
+            &["https"]
+        }
     }
 }
 
@@ -300,7 +376,10 @@ fn header(credential: &Credential) -> Option<String> {
     match credential {
         Credential::Basic { user, password } => {
             let pair = format!("{user}:{}", password.expose_secret());
-            Some(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
+            Some(format!(
+                "Basic {}",
+                base64::engine::general_purpose::STANDARD.encode(pair)
+            ))
         }
         Credential::Bearer(token) => Some(format!("Bearer {}", token.expose_secret())),
         Credential::Anonymous => None,
@@ -310,12 +389,19 @@ fn header(credential: &Credential) -> Option<String> {
 /// How a registry wants to be spoken to.
 #[derive(Debug, PartialEq, Eq)]
 enum Challenge {
-    Bearer { realm: String, service: Option<String>, scope: Option<String> },
+    Bearer {
+        realm: String,
+        service: Option<String>,
+        scope: Option<String>,
+    },
     Basic,
 }
 
 fn challenge(headers: &HeaderMap) -> Option<Challenge> {
-    let texts = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+    let texts = headers
+        .get_all(WWW_AUTHENTICATE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     texts.filter_map(parse_challenge).next()
 }
 
@@ -332,7 +418,11 @@ fn parse_challenge(text: &str) -> Option<Challenge> {
         let value = &rest[start..];
         Some(value[..value.find('"')?].to_owned())
     };
-    Some(Challenge::Bearer { realm: field("realm")?, service: field("service"), scope: field("scope") })
+    Some(Challenge::Bearer {
+        realm: field("realm")?,
+        service: field("service"),
+        scope: field("scope"),
+    })
 }
 
 /// Passes a good answer on; makes of any other an error in the registry's own words.
@@ -350,7 +440,11 @@ async fn checked(response: Response) -> Result<Response, RegistryError> {
             break;
         }
     }
-    Err(RegistryError::Refused { status, url, words: words(&body) })
+    Err(RegistryError::Refused {
+        status,
+        url,
+        words: words(&body),
+    })
 }
 
 /// The readable part of an error body: code and message of the API's errors, else its text.
@@ -366,15 +460,24 @@ fn words(body: &[u8]) -> String {
     }
     let text = match serde_json::from_slice::<Errors>(body) {
         Ok(errors) => {
-            let said = errors.errors.into_iter().map(|error| match (error.code, error.message) {
-                (Some(code), Some(message)) => format!("{code}: {message}"),
-                (code, message) => code.or(message).unwrap_or_default(),
-            });
+            let said = errors
+                .errors
+                .into_iter()
+                .map(|error| match (error.code, error.message) {
+                    (Some(code), Some(message)) => format!("{code}: {message}"),
+                    (code, message) => code.or(message).unwrap_or_default(),
+                });
             said.collect::<Vec<_>>().join("; ")
         }
-        Err(_) => String::from_utf8_lossy(body).split_whitespace().collect::<Vec<_>>().join(" "),
+        Err(_) => String::from_utf8_lossy(body)
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" "),
     };
-    text.chars().filter(|c| !c.is_control()).take(WORDS_MAX).collect()
+    text.chars()
+        .filter(|c| !c.is_control())
+        .take(WORDS_MAX)
+        .collect()
 }
 
 async fn read_bounded(response: Response, bytes_max: u64) -> Result<Bytes, RegistryError> {
@@ -382,7 +485,10 @@ async fn read_bounded(response: Response, bytes_max: u64) -> Result<Bytes, Regis
     let mut stream = response.bytes_stream();
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|source| RegistryError::Unreachable { url: url.clone(), source })?;
+        let chunk = chunk.map_err(|source| RegistryError::Unreachable {
+            url: url.clone(),
+            source,
+        })?;
         if (bytes.len() + chunk.len()) as u64 > bytes_max {
             return Err(RegistryError::TooMuch { url, bytes_max });
         }
@@ -396,11 +502,14 @@ fn tls_config(options: &FetchOptions) -> Result<rustls::ClientConfig, FetchError
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     for path in &options.ca_files {
-        let pem = std::fs::File::open(path).map_err(|error| setup(format!("{}: {error}", path.display())))?;
+        let pem = std::fs::File::open(path)
+            .map_err(|error| setup(format!("{}: {error}", path.display())))?;
         let mut added = 0;
         for cert in rustls_pemfile::certs(&mut io::BufReader::new(pem)) {
             let cert = cert.map_err(|error| setup(format!("{}: {error}", path.display())))?;
-            roots.add(cert).map_err(|error| setup(format!("{}: {error}", path.display())))?;
+            roots
+                .add(cert)
+                .map_err(|error| setup(format!("{}: {error}", path.display())))?;
             added += 1;
         }
         if added == 0 {
@@ -426,7 +535,9 @@ fn proxies() -> Vec<reqwest::Proxy> {
         proxies.push(proxy.no_proxy(direct()));
     }
     // As everywhere, the upper-case name is not read: a web server may set it from a request.
-    let plain = std::env::var("http_proxy").ok().filter(|value| !value.is_empty());
+    let plain = std::env::var("http_proxy")
+        .ok()
+        .filter(|value| !value.is_empty());
     if let Some(proxy) = plain.and_then(|url| reqwest::Proxy::http(url).ok()) {
         proxies.push(proxy.no_proxy(direct()));
     }

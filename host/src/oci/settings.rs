@@ -67,9 +67,16 @@ pub enum Credential {
 
 impl Credential {
     /// The credential that the fields of a registry record make.
-    pub fn from_parts(user: Option<String>, password: Option<String>, token: Option<String>) -> Self {
+    pub fn from_parts(
+        user: Option<String>,
+        password: Option<String>,
+        token: Option<String>,
+    ) -> Self {
         match (user, password, token) {
-            (Some(user), Some(password), _) => Self::Basic { user, password: password.into() },
+            (Some(user), Some(password), _) => Self::Basic {
+                user,
+                password: password.into(),
+            },
             (None, None, Some(token)) => Self::Bearer(token.into()),
             _ => Self::Anonymous,
         }

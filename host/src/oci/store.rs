@@ -17,7 +17,10 @@ pub fn digest_of(bytes: &[u8]) -> String {
 /// True for `sha256:` and 64 lower-case hexadecimal digits: safe as a file name.
 pub fn is_digest(text: &str) -> bool {
     text.strip_prefix("sha256:").is_some_and(|hex| {
-        hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        hex.len() == 64
+            && hex
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
     })
 }
 
@@ -39,12 +42,18 @@ impl Store {
         for part in ["blobs/sha256", "refs", "drafts"] {
             std::fs::create_dir_all(dir.join(part))?;
         }
-        let store = Self { dir: dir.to_owned() };
+        let store = Self {
+            dir: dir.to_owned(),
+        };
         // Drafts of an earlier run were never finished.
         for draft in std::fs::read_dir(store.dir.join("drafts"))?.flatten() {
-            let old = draft.metadata().and_then(|data| data.modified()).is_ok_and(|at| {
-                at.elapsed().is_ok_and(|age| age > std::time::Duration::from_secs(3600))
-            });
+            let old = draft
+                .metadata()
+                .and_then(|data| data.modified())
+                .is_ok_and(|at| {
+                    at.elapsed()
+                        .is_ok_and(|age| age > std::time::Duration::from_secs(3600))
+                });
             if old {
                 let _ = std::fs::remove_file(draft.path());
             }
@@ -59,7 +68,9 @@ impl Store {
 
     /// Where the blob of a digest is, or would be.
     pub fn blob_path(&self, digest: &str) -> PathBuf {
-        self.dir.join("blobs/sha256").join(digest.trim_start_matches("sha256:"))
+        self.dir
+            .join("blobs/sha256")
+            .join(digest.trim_start_matches("sha256:"))
     }
 
     /// Stores bytes, answers their digest.
@@ -76,7 +87,9 @@ impl Store {
 
     /// Opens a file that becomes a blob when it is complete.
     pub fn draft(&self) -> io::Result<Draft> {
-        let file = tempfile::Builder::new().prefix("draft-").tempfile_in(self.dir.join("drafts"))?;
+        let file = tempfile::Builder::new()
+            .prefix("draft-")
+            .tempfile_in(self.dir.join("drafts"))?;
         let (file, path) = file.into_parts();
         Ok(Draft {
             file: tokio::fs::File::from_std(file),
@@ -115,16 +128,25 @@ impl Store {
             return None;
         }
         let bytes = tokio::fs::read(self.blob_path(&digest)).await.ok()?;
-        (digest_of(&bytes) == digest).then(|| Manifest { bytes: bytes.into(), digest, url: String::new() })
+        (digest_of(&bytes) == digest).then(|| Manifest {
+            bytes: bytes.into(),
+            digest,
+            url: String::new(),
+        })
     }
 
     /// Notes what a reference means now.
     pub async fn remember(&self, reference: &str, digest: &str) {
-        let seen = Seen { reference: reference.to_owned(), digest: digest.to_owned() };
+        let seen = Seen {
+            reference: reference.to_owned(),
+            digest: digest.to_owned(),
+        };
         let path = self.ref_path(reference);
         let write = async {
             let bytes = serde_json::to_vec(&seen)?;
-            let draft = tempfile::Builder::new().prefix("ref-").tempfile_in(self.dir.join("drafts"))?;
+            let draft = tempfile::Builder::new()
+                .prefix("ref-")
+                .tempfile_in(self.dir.join("drafts"))?;
             tokio::fs::write(draft.path(), bytes).await?;
             draft.persist(&path).map_err(|error| error.error)?;
             io::Result::Ok(())
@@ -176,7 +198,10 @@ impl Draft {
     /// Makes it the blob of `digest`, on disk before this answers.
     pub async fn keep(mut self, digest: &str) -> io::Result<()> {
         if self.digest() != digest || !is_digest(digest) {
-            return Err(io::Error::other(format!("content has digest {}, not {digest}", self.digest())));
+            return Err(io::Error::other(format!(
+                "content has digest {}, not {digest}",
+                self.digest()
+            )));
         }
         self.file.flush().await?;
         self.file.sync_all().await?;

@@ -27,7 +27,9 @@ impl Drop for FakeRegistry {
 
 impl FakeRegistry {
     async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let answers: Arc<Mutex<BTreeMap<String, Vec<u8>>>> = Arc::default();
         let requests = Arc::new(AtomicUsize::new(0));
@@ -40,29 +42,48 @@ impl FakeRegistry {
                     let mut request = vec![0; 16384];
                     let length = stream.read(&mut request).await.unwrap_or(0);
                     let text = String::from_utf8_lossy(&request[..length]).into_owned();
-                    let Some(path) = text.split(' ').nth(1).filter(|_| text.starts_with("GET ")) else { return };
+                    let Some(path) = text.split(' ').nth(1).filter(|_| text.starts_with("GET "))
+                    else {
+                        return;
+                    };
                     count.fetch_add(1, Ordering::SeqCst);
                     let wanted = wanted.lock().expect("lock").clone();
                     let body = shared.lock().expect("lock").get(path).cloned();
                     let answer = match (wanted, body) {
-                        (Some(value), _) if !text.to_lowercase().contains(&value.to_lowercase()) => {
-                            let body = br#"{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}"#;
-                            reply("401 Unauthorized\r\nwww-authenticate: Basic realm=\"r\"", body)
+                        (Some(value), _)
+                            if !text.to_lowercase().contains(&value.to_lowercase()) =>
+                        {
+                            let body =
+                                br#"{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}"#;
+                            reply(
+                                "401 Unauthorized\r\nwww-authenticate: Basic realm=\"r\"",
+                                body,
+                            )
                         }
                         (_, Some(body)) => reply("200 OK", &body),
-                        (_, None) => {
-                            reply("404 Not Found", br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"no such tag"}]}"#)
-                        }
+                        (_, None) => reply(
+                            "404 Not Found",
+                            br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"no such tag"}]}"#,
+                        ),
                     };
                     let _ = stream.write_all(&answer).await;
                 });
             }
         });
-        Self { address, answers, requests, authorization, task }
+        Self {
+            address,
+            answers,
+            requests,
+            authorization,
+            task,
+        }
     }
 
     fn answer(&self, path: &str, body: &[u8]) {
-        self.answers.lock().expect("lock").insert(path.to_owned(), body.to_vec());
+        self.answers
+            .lock()
+            .expect("lock")
+            .insert(path.to_owned(), body.to_vec());
     }
 
     /// Serves an image of these layers as `app:1`, and answers its digest.
@@ -71,7 +92,9 @@ impl FakeRegistry {
         for layer in layers {
             let digest = digest_of(layer);
             self.answer(&format!("/v2/app/blobs/{digest}"), layer);
-            entries.push(serde_json::json!({"mediaType": media_type, "digest": digest, "size": layer.len()}));
+            entries.push(
+                serde_json::json!({"mediaType": media_type, "digest": digest, "size": layer.len()}),
+            );
         }
         self.manifest(&serde_json::json!({
             "schemaVersion": 2,
@@ -94,13 +117,19 @@ impl FakeRegistry {
     }
 
     fn options(&self) -> FetchOptions {
-        FetchOptions { insecure: [self.address.clone()].into(), ..FetchOptions::default() }
+        FetchOptions {
+            insecure: [self.address.clone()].into(),
+            ..FetchOptions::default()
+        }
     }
 }
 
 fn reply(status: &str, body: &[u8]) -> Vec<u8> {
-    let mut answer =
-        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len()).into_bytes();
+    let mut answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
     answer.extend_from_slice(body);
     answer
 }
@@ -123,19 +152,36 @@ async fn a_cached_image_outlives_its_registry() {
     let pinned = format!("{}/app@{digest}", registry.address);
 
     let fetcher = Fetcher::new(options.clone(), dir.path()).expect("a fetcher");
-    let artifact = fetcher.fetch(&tag, ArtifactKind::Component).await.expect("an artifact");
+    let artifact = fetcher
+        .fetch(&tag, ArtifactKind::Component)
+        .await
+        .expect("an artifact");
     assert_eq!(artifact.read().await.expect("bytes").as_ref(), b"code");
     assert_eq!(artifact.image_digest.as_deref(), Some(digest.as_str()));
 
     let before = registry.requests.load(Ordering::SeqCst);
-    fetcher.fetch(&pinned, ArtifactKind::Component).await.expect("an artifact");
-    assert_eq!(registry.requests.load(Ordering::SeqCst), before, "a pinned digest never asks");
+    fetcher
+        .fetch(&pinned, ArtifactKind::Component)
+        .await
+        .expect("an artifact");
+    assert_eq!(
+        registry.requests.load(Ordering::SeqCst),
+        before,
+        "a pinned digest never asks"
+    );
 
     drop(registry);
     let fetcher = Fetcher::new(options, dir.path()).expect("a fetcher");
     for reference in [&tag, &pinned] {
-        let artifact = fetcher.fetch(reference, ArtifactKind::Component).await.expect("an artifact");
-        assert_eq!(artifact.read().await.expect("bytes").as_ref(), b"code", "{reference}");
+        let artifact = fetcher
+            .fetch(reference, ArtifactKind::Component)
+            .await
+            .expect("an artifact");
+        assert_eq!(
+            artifact.read().await.expect("bytes").as_ref(),
+            b"code",
+            "{reference}"
+        );
     }
 }
 
@@ -145,10 +191,16 @@ async fn damaged_content_is_fetched_again() {
     let registry = FakeRegistry::start().await;
     registry.image(&[b"code"], WASM);
     let fetcher = Fetcher::new(registry.options(), dir.path()).expect("a fetcher");
-    let artifact = fetcher.fetch(&registry.reference(), ArtifactKind::Component).await.expect("an artifact");
+    let artifact = fetcher
+        .fetch(&registry.reference(), ArtifactKind::Component)
+        .await
+        .expect("an artifact");
     std::fs::write(&artifact.path, b"CODE").expect("a write");
     assert!(artifact.read().await.is_err());
-    let artifact = fetcher.fetch(&registry.reference(), ArtifactKind::Component).await.expect("an artifact");
+    let artifact = fetcher
+        .fetch(&registry.reference(), ArtifactKind::Component)
+        .await
+        .expect("an artifact");
     assert_eq!(artifact.read().await.expect("bytes").as_ref(), b"code");
 }
 
@@ -159,7 +211,10 @@ async fn a_moved_tag_brings_the_new_content() {
     let fetcher = Fetcher::new(registry.options(), dir.path()).expect("a fetcher");
     for content in [b"one".as_slice(), b"two"] {
         registry.image(&[content], WASM);
-        let artifact = fetcher.fetch(&registry.reference(), ArtifactKind::Component).await.expect("an artifact");
+        let artifact = fetcher
+            .fetch(&registry.reference(), ArtifactKind::Component)
+            .await
+            .expect("an artifact");
         assert_eq!(artifact.read().await.expect("bytes").as_ref(), content);
     }
 }
@@ -170,7 +225,10 @@ async fn layers_are_joined_in_order() {
     let registry = FakeRegistry::start().await;
     registry.image(&[b"one", b"two"], "application/vnd.oci.image.layer.v1.tar");
     let fetcher = Fetcher::new(registry.options(), dir.path()).expect("a fetcher");
-    let artifact = fetcher.fetch(&registry.reference(), ArtifactKind::Component).await.expect("an artifact");
+    let artifact = fetcher
+        .fetch(&registry.reference(), ArtifactKind::Component)
+        .await
+        .expect("an artifact");
     assert_eq!(artifact.read().await.expect("bytes").as_ref(), b"onetwo");
 }
 
@@ -178,33 +236,67 @@ async fn layers_are_joined_in_order() {
 async fn hostile_images_are_refused_with_the_reason() {
     let dir = tempfile::tempdir().expect("a directory");
     let registry = FakeRegistry::start().await;
-    let options = FetchOptions { component_bytes_max: 100, ..registry.options() };
+    let options = FetchOptions {
+        component_bytes_max: 100,
+        ..registry.options()
+    };
     let fetcher = Fetcher::new(options, dir.path()).expect("a fetcher");
     let reference = registry.reference();
 
     registry.image(&[b"code"], WASM);
     registry.answer(&format!("/v2/app/blobs/{}", digest_of(b"code")), b"evil");
-    assert!(failure(&fetcher, &reference).await.contains("the content was changed"));
+    assert!(
+        failure(&fetcher, &reference)
+            .await
+            .contains("the content was changed")
+    );
 
-    registry.answer(&format!("/v2/app/blobs/{}", digest_of(b"code")), b"code and much more");
-    assert!(failure(&fetcher, &reference).await.contains("sent more than 4 bytes"));
+    registry.answer(
+        &format!("/v2/app/blobs/{}", digest_of(b"code")),
+        b"code and much more",
+    );
+    assert!(
+        failure(&fetcher, &reference)
+            .await
+            .contains("sent more than 4 bytes")
+    );
 
     registry.image(&[&[7; 200]], WASM);
-    assert!(failure(&fetcher, &reference).await.contains("has 200 bytes, this host takes a component of at most 100"));
+    assert!(
+        failure(&fetcher, &reference)
+            .await
+            .contains("has 200 bytes, this host takes a component of at most 100")
+    );
 
     let layers: Vec<Vec<u8>> = (0..17).map(|number| vec![number]).collect();
     registry.image(&layers.iter().map(Vec::as_slice).collect::<Vec<_>>(), WASM);
-    assert!(failure(&fetcher, &reference).await.contains("it has 17 layers"));
+    assert!(
+        failure(&fetcher, &reference)
+            .await
+            .contains("it has 17 layers")
+    );
 
     registry.image(&[b"x"], "text/html");
-    assert!(failure(&fetcher, &reference).await.contains("a layer of type `text/html`"));
+    assert!(
+        failure(&fetcher, &reference)
+            .await
+            .contains("a layer of type `text/html`")
+    );
 
     registry.answer("/v2/app/manifests/1", b"<html>");
-    assert!(failure(&fetcher, &reference).await.contains("not a usable image manifest"));
+    assert!(
+        failure(&fetcher, &reference)
+            .await
+            .contains("not a usable image manifest")
+    );
 
     registry.manifest(&serde_json::json!({"schemaVersion": 2, "config": {"mediaType": "x", "digest": "d", "size": 1},
         "layers": [{"mediaType": WASM, "digest": "sha256:../../../../etc/passwd", "size": 4}]}));
-    assert!(failure(&fetcher, &reference).await.contains("is not a sha256 digest"));
+    assert!(
+        failure(&fetcher, &reference)
+            .await
+            .contains("is not a sha256 digest")
+    );
 
     registry.manifest(&serde_json::json!({"schemaVersion": 2, "config": {"mediaType": "x", "digest": "d", "size": 1},
         "layers": [{"mediaType": WASM, "digest": digest_of(b"code"), "size": -1}]}));
@@ -219,12 +311,21 @@ async fn credentials_are_used_and_the_registrys_words_are_passed_on() {
     *registry.authorization.lock().expect("lock") = Some("Basic dTpw".into());
     let fetcher = Fetcher::new(registry.options(), dir.path()).expect("a fetcher");
     let said = failure(&fetcher, &registry.reference()).await;
-    assert!(said.contains("401 Unauthorized") && said.contains("UNAUTHORIZED: who are you"), "{said}");
+    assert!(
+        said.contains("401 Unauthorized") && said.contains("UNAUTHORIZED: who are you"),
+        "{said}"
+    );
     let credential = Credential::from_parts(Some("u".into()), Some("p".into()), None);
     fetcher.set_credential(&registry.address, credential);
-    fetcher.fetch(&registry.reference(), ArtifactKind::Component).await.expect("an artifact");
+    fetcher
+        .fetch(&registry.reference(), ArtifactKind::Component)
+        .await
+        .expect("an artifact");
     let said = failure(&fetcher, &format!("{}/app:2", registry.address)).await;
-    assert!(said.contains("404 Not Found") && said.contains("MANIFEST_UNKNOWN: no such tag"), "{said}");
+    assert!(
+        said.contains("404 Not Found") && said.contains("MANIFEST_UNKNOWN: no such tag"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
@@ -238,7 +339,11 @@ async fn concurrent_pulls_share_one() {
     for pull in futures::future::join_all(pulls).await {
         pull.expect("an artifact");
     }
-    assert_eq!(registry.requests.load(Ordering::SeqCst), 2, "one manifest, one blob");
+    assert_eq!(
+        registry.requests.load(Ordering::SeqCst),
+        2,
+        "one manifest, one blob"
+    );
 }
 
 #[tokio::test]
@@ -246,10 +351,18 @@ async fn mirrors_stand_in_for_registries() {
     let dir = tempfile::tempdir().expect("a directory");
     let registry = FakeRegistry::start().await;
     registry.image(&[b"code"], WASM);
-    let mirror = format!("registry.example/acme={}", registry.address).parse().expect("a mirror");
-    let options = FetchOptions { mirrors: vec![mirror], ..FetchOptions::default() };
+    let mirror = format!("registry.example/acme={}", registry.address)
+        .parse()
+        .expect("a mirror");
+    let options = FetchOptions {
+        mirrors: vec![mirror],
+        ..FetchOptions::default()
+    };
     let fetcher = Fetcher::new(options, dir.path()).expect("a fetcher");
-    fetcher.fetch("registry.example/acme/app:1", ArtifactKind::Component).await.expect("an artifact");
+    fetcher
+        .fetch("registry.example/acme/app:1", ArtifactKind::Component)
+        .await
+        .expect("an artifact");
 }
 
 #[tokio::test]
@@ -258,13 +371,26 @@ async fn files_and_latest_need_leave() {
     let file = dir.path().join("a.wasm");
     std::fs::write(&file, b"code").expect("a write");
     let reference = format!("file://{}", file.display());
-    let strict = Fetcher::new(FetchOptions::default(), &dir.path().join("cache")).expect("a fetcher");
+    let strict =
+        Fetcher::new(FetchOptions::default(), &dir.path().join("cache")).expect("a fetcher");
     let said = failure(&strict, &reference).await;
-    assert_eq!(said, "unable to start component from file, file loading is disabled");
+    assert_eq!(
+        said,
+        "unable to start component from file, file loading is disabled"
+    );
     let said = failure(&strict, "r.example/a:latest").await;
-    assert!(said.starts_with("fetching images tagged 'latest' is currently prohibited in this host."), "{said}");
-    let options = FetchOptions { allow_file_load: true, ..FetchOptions::default() };
+    assert!(
+        said.starts_with("fetching images tagged 'latest' is currently prohibited in this host."),
+        "{said}"
+    );
+    let options = FetchOptions {
+        allow_file_load: true,
+        ..FetchOptions::default()
+    };
     let lenient = Fetcher::new(options, &dir.path().join("cache")).expect("a fetcher");
-    let artifact = lenient.fetch(&reference, ArtifactKind::Component).await.expect("an artifact");
+    let artifact = lenient
+        .fetch(&reference, ArtifactKind::Component)
+        .await
+        .expect("an artifact");
     assert_eq!(artifact.read().await.expect("bytes").as_ref(), b"code");
 }

@@ -160,7 +160,12 @@ pub struct HostOptions {
     pub oci_password: Option<String>,
 
     /// Pull images from elsewhere, e.g. `ghcr.io/myorg=127.0.0.1:5000/myorg`; may be given again
-    #[arg(long = "registry-mirror", env = "LATTICE_REGISTRY_MIRROR", value_name = "FROM=TO", value_delimiter = ',')]
+    #[arg(
+        long = "registry-mirror",
+        env = "LATTICE_REGISTRY_MIRROR",
+        value_name = "FROM=TO",
+        value_delimiter = ','
+    )]
     pub registry_mirrors: Vec<Mirror>,
 
     /// Use the credentials of the local Docker configuration
@@ -168,7 +173,11 @@ pub struct HostOptions {
     pub docker_credentials: bool,
 
     /// PEM file with further certificate authorities, for registries and providers; may be given again
-    #[arg(long = "tls-ca-path", env = "WASMCLOUD_TLS_CA_PATH", value_delimiter = ',')]
+    #[arg(
+        long = "tls-ca-path",
+        env = "WASMCLOUD_TLS_CA_PATH",
+        value_delimiter = ','
+    )]
     pub tls_ca_paths: Vec<PathBuf>,
 
     /// Ask the configuration service for registry credentials at start
@@ -208,7 +217,11 @@ pub struct HostOptions {
     pub max_components: u32,
 
     /// Most core instances in one component
-    #[arg(long, env = "WASMCLOUD_MAX_CORE_INSTANCES_PER_COMPONENT", default_value = "30")]
+    #[arg(
+        long,
+        env = "WASMCLOUD_MAX_CORE_INSTANCES_PER_COMPONENT",
+        default_value = "30"
+    )]
     pub max_core_instances_per_component: u32,
 
     /// Answer auctions for components
@@ -242,7 +255,12 @@ pub struct HostOptions {
     pub telemetry: TelemetryOptions,
 
     /// Accepted for upstream's sake; what they enable is built in or unknown here
-    #[arg(long = "feature", env = "WASMCLOUD_EXPERIMENTAL_FEATURES", hide = true, value_delimiter = ',')]
+    #[arg(
+        long = "feature",
+        env = "WASMCLOUD_EXPERIMENTAL_FEATURES",
+        hide = true,
+        value_delimiter = ','
+    )]
     pub features: Vec<String>,
 }
 
@@ -257,12 +275,16 @@ impl HostOptions {
     ) -> Result<BTreeMap<String, String>, OptionError> {
         let mut labels = builtin_labels();
         labels.extend(environment.filter_map(|(name, value)| {
-            let key = name.strip_prefix(LABEL_PREFIX).filter(|key| !key.is_empty())?;
+            let key = name
+                .strip_prefix(LABEL_PREFIX)
+                .filter(|key| !key.is_empty())?;
             Some((key.to_owned(), value))
         }));
         for label in &self.labels {
             match label.split('=').collect::<Vec<_>>().as_slice() {
-                [key, value] if !key.is_empty() => labels.insert((*key).to_owned(), (*value).to_owned()),
+                [key, value] if !key.is_empty() => {
+                    labels.insert((*key).to_owned(), (*value).to_owned())
+                }
                 _ => return Err(OptionError::Label(label.clone())),
             };
         }
@@ -273,13 +295,18 @@ impl HostOptions {
     pub fn fetch_options(&self) -> FetchOptions {
         let mut credentials = BTreeMap::new();
         if let Some(registry) = &self.oci_registry {
-            let credential = Credential::from_parts(self.oci_user.clone(), self.oci_password.clone(), None);
+            let credential =
+                Credential::from_parts(self.oci_user.clone(), self.oci_password.clone(), None);
             credentials.insert(registry.to_lowercase(), credential);
         }
         FetchOptions {
             allow_file_load: self.allow_file_load,
             allow_latest: self.allow_latest,
-            insecure: self.allowed_insecure.iter().map(|registry| registry.trim().to_lowercase()).collect(),
+            insecure: self
+                .allowed_insecure
+                .iter()
+                .map(|registry| registry.trim().to_lowercase())
+                .collect(),
             mirrors: self.registry_mirrors.clone(),
             ca_files: self.tls_ca_paths.clone(),
             credentials,
@@ -318,17 +345,35 @@ fn builtin_labels() -> BTreeMap<String, String> {
 }
 
 fn lattice(text: &str) -> Result<String, String> {
-    let fits = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if fits { Ok(text.to_owned()) } else { Err("a lattice is named by letters, digits, `-` and `_`".into()) }
+    let fits = !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("a lattice is named by letters, digits, `-` and `_`".into())
+    }
 }
 
 fn topic(text: &str) -> Result<String, OptionError> {
-    let part = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
-    if text.split('.').all(part) { Ok(text.to_owned()) } else { Err(OptionError::Topic(text.to_owned())) }
+    let part = |part: &str| {
+        !part.is_empty()
+            && part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+    };
+    if text.split('.').all(part) {
+        Ok(text.to_owned())
+    } else {
+        Err(OptionError::Topic(text.to_owned()))
+    }
 }
 
 fn millis(text: &str) -> Result<Duration, String> {
-    text.parse().map(Duration::from_millis).map_err(|_| "a whole number of milliseconds is needed".into())
+    text.parse()
+        .map(Duration::from_millis)
+        .map_err(|_| "a whole number of milliseconds is needed".into())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -340,9 +385,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 /// Reads `500ms`, `10s`, `2m`, `1h` or a plain number of seconds.
 fn duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
-    let number: u64 = number.parse().map_err(|_| "a duration such as `500ms`, `10s` or `2m` is needed".to_owned())?;
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "a duration such as `500ms`, `10s` or `2m` is needed".to_owned())?;
     let factor = match unit {
         "ms" => return Ok(Duration::from_millis(number)),
         "" | "s" => 1,
@@ -350,5 +399,8 @@ fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3600,
         _ => return Err(format!("unknown unit `{unit}`: use `ms`, `s`, `m` or `h`")),
     };
-    number.checked_mul(factor).map(Duration::from_secs).ok_or_else(|| "that is too long".into())
+    number
+        .checked_mul(factor)
+        .map(Duration::from_secs)
+        .ok_or_else(|| "that is too long".into())
 }

@@ -202,12 +202,20 @@ impl NatsOptions {
             let host = side.host.unwrap_or(&self.nats_host);
             let port = side.port.unwrap_or(self.nats_port);
             // IPv6 addresses need brackets in a URL.
-            let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.into() };
+            let host = if host.contains(':') && !host.starts_with('[') {
+                format!("[{host}]")
+            } else {
+                host.into()
+            };
             vec![format!("nats://{host}:{port}")]
         } else {
             self.nats_urls.clone()
         };
-        Ok(NatsSettings { auth: self.auth(side)?, tls: self.tls(ca, side.tls)?, urls })
+        Ok(NatsSettings {
+            auth: self.auth(side)?,
+            tls: self.tls(ca, side.tls)?,
+            urls,
+        })
     }
 
     fn auth(&self, side: &Side<'_>) -> Result<Auth, OptionError> {
@@ -215,9 +223,12 @@ impl NatsOptions {
             return Ok(auth);
         }
         let names = ("--nats-jwt", "--nats-seed");
-        if let Some(auth) =
-            jwt_auth(self.nats_jwt.as_ref(), self.nats_seed.as_ref(), self.nats_creds.as_deref(), names)?
-        {
+        if let Some(auth) = jwt_auth(
+            self.nats_jwt.as_ref(),
+            self.nats_seed.as_ref(),
+            self.nats_creds.as_deref(),
+            names,
+        )? {
             return Ok(auth);
         }
         if let Some(seed) = &self.nats_nkey {
@@ -227,12 +238,19 @@ impl NatsOptions {
             return Ok(Auth::Token(token.clone().into()));
         }
         match (&self.nats_user, &self.nats_password) {
-            (Some(user), Some(password)) => {
-                Ok(Auth::User { user: user.clone(), password: password.clone().into() })
-            }
+            (Some(user), Some(password)) => Ok(Auth::User {
+                user: user.clone(),
+                password: password.clone().into(),
+            }),
             (None, None) => Ok(Auth::None),
-            (Some(_), None) => Err(OptionError::Half { given: "--nats-user", missing: "--nats-password" }),
-            (None, Some(_)) => Err(OptionError::Half { given: "--nats-password", missing: "--nats-user" }),
+            (Some(_), None) => Err(OptionError::Half {
+                given: "--nats-user",
+                missing: "--nats-password",
+            }),
+            (None, Some(_)) => Err(OptionError::Half {
+                given: "--nats-password",
+                missing: "--nats-user",
+            }),
         }
     }
 
@@ -241,14 +259,24 @@ impl NatsOptions {
             (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
             (None, None) => None,
             (Some(_), None) => {
-                return Err(OptionError::Half { given: "--nats-tls-cert", missing: "--nats-tls-key" });
+                return Err(OptionError::Half {
+                    given: "--nats-tls-cert",
+                    missing: "--nats-tls-key",
+                });
             }
             (None, Some(_)) => {
-                return Err(OptionError::Half { given: "--nats-tls-key", missing: "--nats-tls-cert" });
+                return Err(OptionError::Half {
+                    given: "--nats-tls-key",
+                    missing: "--nats-tls-cert",
+                });
             }
         };
         let ca_files = ca.iter().chain(&self.nats_tls_ca).cloned().collect();
-        Ok(TlsSettings { required: required || self.nats_tls_ca.is_some(), ca_files, identity })
+        Ok(TlsSettings {
+            required: required || self.nats_tls_ca.is_some(),
+            ca_files,
+            identity,
+        })
     }
 }
 
@@ -259,9 +287,18 @@ fn jwt_auth(
     (jwt_name, seed_name): (&'static str, &'static str),
 ) -> Result<Option<Auth>, OptionError> {
     match (jwt, seed, creds) {
-        (Some(jwt), Some(seed), _) => Ok(Some(Auth::Jwt { jwt: jwt.clone(), seed: seed.clone().into() })),
-        (Some(_), None, _) => Err(OptionError::Half { given: jwt_name, missing: seed_name }),
-        (None, Some(_), _) => Err(OptionError::Half { given: seed_name, missing: jwt_name }),
+        (Some(jwt), Some(seed), _) => Ok(Some(Auth::Jwt {
+            jwt: jwt.clone(),
+            seed: seed.clone().into(),
+        })),
+        (Some(_), None, _) => Err(OptionError::Half {
+            given: jwt_name,
+            missing: seed_name,
+        }),
+        (None, Some(_), _) => Err(OptionError::Half {
+            given: seed_name,
+            missing: jwt_name,
+        }),
         (None, None, Some(path)) => credentials_file(path).map(Some),
         (None, None, None) => Ok(None),
     }
@@ -269,14 +306,26 @@ fn jwt_auth(
 
 /// Reads JWT and seed from between the dashed lines of a credentials file.
 fn credentials_file(path: &Path) -> Result<Auth, OptionError> {
-    let fault = |reason: String| OptionError::File { path: path.to_owned(), reason };
+    let fault = |reason: String| OptionError::File {
+        path: path.to_owned(),
+        reason,
+    };
     let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
     let between = |name: &str| {
         let start = text.find(&format!("-----BEGIN {name}-----"))?;
-        text[start..].lines().nth(1).map(|line| line.trim().to_owned()).filter(|line| !line.is_empty())
+        text[start..]
+            .lines()
+            .nth(1)
+            .map(|line| line.trim().to_owned())
+            .filter(|line| !line.is_empty())
     };
     match (between("NATS USER JWT"), between("USER NKEY SEED")) {
-        (Some(jwt), Some(seed)) => Ok(Auth::Jwt { jwt, seed: seed.into() }),
-        _ => Err(fault("it is not a NATS credentials file: user JWT and nkey seed are needed".into())),
+        (Some(jwt), Some(seed)) => Ok(Auth::Jwt {
+            jwt,
+            seed: seed.into(),
+        }),
+        _ => Err(fault(
+            "it is not a NATS credentials file: user JWT and nkey seed are needed".into(),
+        )),
     }
 }

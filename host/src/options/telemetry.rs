@@ -47,19 +47,31 @@ pub struct TelemetryOptions {
     pub enable_logs: bool,
 
     /// OTLP endpoint of all signals
-    #[arg(long = "override-observability-endpoint", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    #[arg(
+        long = "override-observability-endpoint",
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    )]
     pub observability_endpoint: Option<String>,
 
     /// OTLP endpoint of traces
-    #[arg(long = "override-traces-endpoint", env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")]
+    #[arg(
+        long = "override-traces-endpoint",
+        env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+    )]
     pub traces_endpoint: Option<String>,
 
     /// OTLP endpoint of metrics
-    #[arg(long = "override-metrics-endpoint", env = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")]
+    #[arg(
+        long = "override-metrics-endpoint",
+        env = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
+    )]
     pub metrics_endpoint: Option<String>,
 
     /// OTLP endpoint of logs
-    #[arg(long = "override-logs-endpoint", env = "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")]
+    #[arg(
+        long = "override-logs-endpoint",
+        env = "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"
+    )]
     pub logs_endpoint: Option<String>,
 
     /// OTLP over `grpc` or `http`
@@ -80,5 +92,6 @@ fn level(text: &str) -> Result<tracing::Level, String> {
     if text.eq_ignore_ascii_case("critical") {
         return Ok(tracing::Level::ERROR);
     }
-    text.parse().map_err(|_| "one of error, warn, info, debug, trace, critical is needed".into())
+    text.parse()
+        .map_err(|_| "one of error, warn, info, debug, trace, critical is needed".into())
 }

@@ -13,12 +13,16 @@ struct Cli {
 
 fn parse(arguments: &[&str]) -> HostOptions {
     let line = std::iter::once("host").chain(arguments.iter().copied());
-    Cli::try_parse_from(line).map(|cli| cli.options).unwrap_or_else(|error| panic!("{error}"))
+    Cli::try_parse_from(line)
+        .map(|cli| cli.options)
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn refused(arguments: &[&str]) -> String {
     let line = std::iter::once("host").chain(arguments.iter().copied());
-    Cli::try_parse_from(line).map(|_| String::new()).unwrap_or_else(|error| error.to_string())
+    Cli::try_parse_from(line)
+        .map(|_| String::new())
+        .unwrap_or_else(|error| error.to_string())
 }
 
 #[test]
@@ -26,25 +30,79 @@ fn every_flag_has_a_variable() {
     for argument in Cli::command().get_arguments() {
         let name = argument.get_id().as_str();
         let exempt = ["help", "labels"].contains(&name);
-        assert!(exempt || argument.get_env().is_some(), "`{name}` has no variable");
+        assert!(
+            exempt || argument.get_env().is_some(),
+            "`{name}` has no variable"
+        );
     }
 }
 
 #[test]
 fn every_upstream_flag_is_taken() {
     let known = Cli::command();
-    let longs: Vec<_> = known.get_arguments().flat_map(|a| a.get_long_and_visible_aliases().unwrap_or_default()).collect();
+    let longs: Vec<_> = known
+        .get_arguments()
+        .flat_map(|a| a.get_long_and_visible_aliases().unwrap_or_default())
+        .collect();
     for flag in [
-        "lattice", "nats-host", "nats-port", "nats-jwt", "nats-seed", "nats-creds", "ctl-host", "ctl-port", "ctl-jwt",
-        "ctl-seed", "ctl-creds", "ctl-tls", "rpc-host", "rpc-port", "rpc-jwt", "rpc-seed", "rpc-creds", "rpc-tls",
-        "ctl-topic-prefix", "rpc-timeout-ms", "js-domain", "host-seed", "label", "provider-shutdown-delay-ms",
-        "heartbeat-interval-seconds", "allow-file-load", "allow-latest", "allowed-insecure", "oci-registry", "oci-user",
-        "oci-password", "config-service-enabled", "policy-topic", "policy-changes-topic", "policy-timeout-ms",
-        "secrets-topic", "max-execution-time-ms", "max-linear-memory-bytes", "max-component-size-bytes",
-        "max-components", "max-core-instances-per-component", "enable-component-auction", "enable-provider-auction",
-        "http-admin", "log-level", "trace-level", "enable-structured-logging", "enable-observability", "enable-traces",
-        "enable-metrics", "enable-logs", "override-observability-endpoint", "override-traces-endpoint",
-        "override-metrics-endpoint", "override-logs-endpoint", "observability-protocol", "flame-graph", "tls-ca-path",
+        "lattice",
+        "nats-host",
+        "nats-port",
+        "nats-jwt",
+        "nats-seed",
+        "nats-creds",
+        "ctl-host",
+        "ctl-port",
+        "ctl-jwt",
+        "ctl-seed",
+        "ctl-creds",
+        "ctl-tls",
+        "rpc-host",
+        "rpc-port",
+        "rpc-jwt",
+        "rpc-seed",
+        "rpc-creds",
+        "rpc-tls",
+        "ctl-topic-prefix",
+        "rpc-timeout-ms",
+        "js-domain",
+        "host-seed",
+        "label",
+        "provider-shutdown-delay-ms",
+        "heartbeat-interval-seconds",
+        "allow-file-load",
+        "allow-latest",
+        "allowed-insecure",
+        "oci-registry",
+        "oci-user",
+        "oci-password",
+        "config-service-enabled",
+        "policy-topic",
+        "policy-changes-topic",
+        "policy-timeout-ms",
+        "secrets-topic",
+        "max-execution-time-ms",
+        "max-linear-memory-bytes",
+        "max-component-size-bytes",
+        "max-components",
+        "max-core-instances-per-component",
+        "enable-component-auction",
+        "enable-provider-auction",
+        "http-admin",
+        "log-level",
+        "trace-level",
+        "enable-structured-logging",
+        "enable-observability",
+        "enable-traces",
+        "enable-metrics",
+        "enable-logs",
+        "override-observability-endpoint",
+        "override-traces-endpoint",
+        "override-metrics-endpoint",
+        "override-logs-endpoint",
+        "observability-protocol",
+        "flame-graph",
+        "tls-ca-path",
         "feature",
     ] {
         assert!(longs.contains(&flag), "--{flag}");
@@ -54,16 +112,36 @@ fn every_upstream_flag_is_taken() {
 #[test]
 fn labels_come_from_flags_and_environment() {
     let options = parse(&["--label", "zone=a", "-l", "rack=7"]);
-    let environment = [("WASMCLOUD_LABEL_zone", "b"), ("WASMCLOUD_LABEL_tier", "edge"), ("OTHER", "x")];
+    let environment = [
+        ("WASMCLOUD_LABEL_zone", "b"),
+        ("WASMCLOUD_LABEL_tier", "edge"),
+        ("OTHER", "x"),
+    ];
     let labels = options
-        .labels(environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+        .labels(
+            environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        )
         .expect("labels");
-    assert_eq!(labels.get("zone").map(String::as_str), Some("a"), "a flag wins");
+    assert_eq!(
+        labels.get("zone").map(String::as_str),
+        Some("a"),
+        "a flag wins"
+    );
     assert_eq!(labels.get("tier").map(String::as_str), Some("edge"));
-    assert_eq!(labels.get("hostcore.os").map(String::as_str), Some(std::env::consts::OS));
+    assert_eq!(
+        labels.get("hostcore.os").map(String::as_str),
+        Some(std::env::consts::OS)
+    );
     for wrong in ["zone", "a=b=c", "=x"] {
-        let fault = parse(&["--label", wrong]).labels(std::iter::empty()).expect_err("refused");
-        assert_eq!(fault.to_string(), format!("invalid label format `{wrong}`. Expected `key=value`"));
+        let fault = parse(&["--label", wrong])
+            .labels(std::iter::empty())
+            .expect_err("refused");
+        assert_eq!(
+            fault.to_string(),
+            format!("invalid label format `{wrong}`. Expected `key=value`")
+        );
     }
 }
 
@@ -74,10 +152,22 @@ fn the_two_connections_fall_back_to_the_common_flags() {
     let rpc = options.rpc().expect("settings");
     assert_eq!(rpc.urls, ["nats://hub:5222"]);
     assert!(rpc.tls.required);
-    let options = parse(&["--nats-url", "nats://a:1,tls://b:2", "--nats-user", "u", "--nats-password", "p"]);
-    assert_eq!(options.ctl().expect("settings").urls, ["nats://a:1", "tls://b:2"]);
+    let options = parse(&[
+        "--nats-url",
+        "nats://a:1,tls://b:2",
+        "--nats-user",
+        "u",
+        "--nats-password",
+        "p",
+    ]);
+    assert_eq!(
+        options.ctl().expect("settings").urls,
+        ["nats://a:1", "tls://b:2"]
+    );
     match options.ctl().expect("settings").auth {
-        Auth::User { user, password } => assert_eq!((user.as_str(), password.expose_secret()), ("u", "p")),
+        Auth::User { user, password } => {
+            assert_eq!((user.as_str(), password.expose_secret()), ("u", "p"))
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -85,13 +175,26 @@ fn the_two_connections_fall_back_to_the_common_flags() {
 #[test]
 fn half_a_pair_is_refused_by_name() {
     for (arguments, expected) in [
-        (["--nats-jwt", "x"], "`--nats-jwt` needs `--nats-seed` beside it"),
+        (
+            ["--nats-jwt", "x"],
+            "`--nats-jwt` needs `--nats-seed` beside it",
+        ),
         (["--rpc-seed", "x"], "`--nats-jwt`"),
-        (["--nats-user", "x"], "`--nats-user` needs `--nats-password` beside it"),
-        (["--nats-tls-key", "x"], "`--nats-tls-key` needs `--nats-tls-cert` beside it"),
+        (
+            ["--nats-user", "x"],
+            "`--nats-user` needs `--nats-password` beside it",
+        ),
+        (
+            ["--nats-tls-key", "x"],
+            "`--nats-tls-key` needs `--nats-tls-cert` beside it",
+        ),
     ] {
         let options = parse(&arguments);
-        let fault = options.ctl().and(options.rpc()).expect_err("refused").to_string();
+        let fault = options
+            .ctl()
+            .and(options.rpc())
+            .expect_err("refused")
+            .to_string();
         assert!(fault == expected || arguments[0] == "--rpc-seed", "{fault}");
     }
 }
@@ -105,11 +208,19 @@ fn a_credentials_file_gives_jwt_and_seed() {
     std::fs::write(&path, text).expect("a write");
     let options = parse(&["--nats-creds", path.to_str().expect("a path")]);
     match options.ctl().expect("settings").auth {
-        Auth::Jwt { jwt, seed } => assert_eq!((jwt.as_str(), seed.expose_secret()), ("eyJ0", "SUAX")),
+        Auth::Jwt { jwt, seed } => {
+            assert_eq!((jwt.as_str(), seed.expose_secret()), ("eyJ0", "SUAX"))
+        }
         other => panic!("{other:?}"),
     }
     std::fs::write(&path, "nothing").expect("a write");
-    assert!(options.ctl().expect_err("refused").to_string().contains("not a NATS credentials file"));
+    assert!(
+        options
+            .ctl()
+            .expect_err("refused")
+            .to_string()
+            .contains("not a NATS credentials file")
+    );
 }
 
 #[test]
@@ -119,7 +230,10 @@ fn wrong_values_name_what_is_needed() {
         (["--lattice", "a.b"], "a lattice is named by"),
         (["--heartbeat-interval-seconds", "0"], "at least 1"),
         (["--stop-grace", "soon"], "a duration such as"),
-        (["--registry-mirror", "nonsense"], "invalid registry mirror `nonsense`"),
+        (
+            ["--registry-mirror", "nonsense"],
+            "invalid registry mirror `nonsense`",
+        ),
         (["--log-level", "loud"], "one of error, warn, info"),
     ] {
         let said = refused(&arguments);
@@ -129,8 +243,18 @@ fn wrong_values_name_what_is_needed() {
 
 #[test]
 fn durations_have_units() {
-    for (text, expected) in [("500ms", 500), ("10s", 10_000), ("2m", 120_000), ("1h", 3_600_000), ("3", 3_000)] {
-        assert_eq!(duration(text), Ok(Duration::from_millis(expected)), "{text}");
+    for (text, expected) in [
+        ("500ms", 500),
+        ("10s", 10_000),
+        ("2m", 120_000),
+        ("1h", 3_600_000),
+        ("3", 3_000),
+    ] {
+        assert_eq!(
+            duration(text),
+            Ok(Duration::from_millis(expected)),
+            "{text}"
+        );
     }
 }
 

@@ -46,7 +46,13 @@ impl ByteReader {
             Now::Pending => (None, State::Open),
             Now::Ready(bytes) => (Some(bytes), State::Ended),
         };
-        Self { reader, buf: BytesMut::new(), ready, left: 0, state }
+        Self {
+            reader,
+            buf: BytesMut::new(),
+            ready,
+            left: 0,
+            state,
+        }
     }
 
     /// The next bytes; `None` at the end of the stream.
@@ -146,7 +152,10 @@ pub(super) async fn write_future<T: Wire>(mut sender: Sender, value: &T) -> Resu
 }
 
 fn codec(source: CodecError) -> RpcError {
-    RpcError::Codec { subject: "a stream".to_owned(), source }
+    RpcError::Codec {
+        subject: "a stream".to_owned(),
+        source,
+    }
 }
 
 /// Sends a body and its trailers on their two paths.
@@ -198,7 +207,12 @@ pub(super) fn receive_body<K: Send + 'static>(
     keep: K,
     end: fn(K),
 ) -> HttpBody {
-    let BodySource { body, data, trailers, mut trailer } = source;
+    let BodySource {
+        body,
+        data,
+        trailers,
+        mut trailer,
+    } = source;
     let mut data = ByteReader::new(body, data);
     let frames = async_stream::stream! {
         loop {
@@ -245,7 +259,11 @@ pub(super) struct NameReader {
 
 impl NameReader {
     pub(super) fn new(reader: PathReader) -> Self {
-        Self { reader, buf: Vec::new(), ended: false }
+        Self {
+            reader,
+            buf: Vec::new(),
+            ended: false,
+        }
     }
 
     /// The next names; `None` at the end of the stream.
@@ -267,7 +285,9 @@ impl NameReader {
             }
             match self.reader.next().await? {
                 Some(piece) if self.buf.len() + piece.len() > NAMES_BYTES_MAX => {
-                    return Err(codec(CodecError::TooLarge { limit: NAMES_BYTES_MAX }));
+                    return Err(codec(CodecError::TooLarge {
+                        limit: NAMES_BYTES_MAX,
+                    }));
                 }
                 Some(piece) => self.buf.extend_from_slice(&piece),
                 None => return Err(codec(CodecError::Truncated)),

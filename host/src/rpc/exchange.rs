@@ -30,7 +30,10 @@ impl Source<'_> {
     }
 
     fn codec(&self, source: CodecError) -> RpcError {
-        RpcError::Codec { subject: self.subject.to_owned(), source }
+        RpcError::Codec {
+            subject: self.subject.to_owned(),
+            source,
+        }
     }
 
     /// Reads a typed tuple; `None` when the stream ends without any data.
@@ -48,7 +51,9 @@ impl Source<'_> {
                 };
             };
             if buf.len() + piece.len() > TYPED_BYTES_MAX {
-                return Err(self.codec(CodecError::TooLarge { limit: TYPED_BYTES_MAX }));
+                return Err(self.codec(CodecError::TooLarge {
+                    limit: TYPED_BYTES_MAX,
+                }));
             }
             buf.extend_from_slice(&piece);
         }
@@ -64,7 +69,11 @@ impl Source<'_> {
         let mut empty = true;
         while !decoder.feed(&[]).map_err(|e| self.codec(e))? {
             let Some(piece) = self.next().await? else {
-                return if empty { Ok(None) } else { Err(self.codec(CodecError::Truncated)) };
+                return if empty {
+                    Ok(None)
+                } else {
+                    Err(self.codec(CodecError::Truncated))
+                };
             };
             empty = false;
             if decoder.feed(&piece).map_err(|e| self.codec(e))? {

@@ -53,7 +53,11 @@ impl Wire for Now<Bytes> {
     }
     fn take(from: &mut Reader<'_>) -> Result<Self, CodecError> {
         let bytes = Bytes::take(from)?;
-        Ok(if bytes.is_empty() { Self::Pending } else { Self::Ready(bytes) })
+        Ok(if bytes.is_empty() {
+            Self::Pending
+        } else {
+            Self::Ready(bytes)
+        })
     }
 }
 
@@ -276,26 +280,41 @@ impl Wire for ErrorCode {
                 rcode.put(o);
                 info_code.put(o);
             }),
-            E::TlsAlertReceived { alert_id, alert_message } => with(14, &|o| {
+            E::TlsAlertReceived {
+                alert_id,
+                alert_message,
+            } => with(14, &|o| {
                 alert_id.put(o);
                 alert_message.put(o);
             }),
             E::HttpRequestBodySize(size) => with(17, &|o| size.put(o)),
             E::HttpRequestHeaderSectionSize(size) => with(21, &|o| size.put(o)),
-            E::HttpRequestHeaderSize { field_name, field_size } => with(22, &|o| {
+            E::HttpRequestHeaderSize {
+                field_name,
+                field_size,
+            } => with(22, &|o| {
                 Some((field_name.clone(), *field_size)).put(o);
             }),
             E::HttpRequestTrailerSectionSize(size) => with(23, &|o| size.put(o)),
-            E::HttpRequestTrailerSize { field_name, field_size } => {
+            E::HttpRequestTrailerSize {
+                field_name,
+                field_size,
+            } => {
                 with(24, &|o| (field_name.clone(), *field_size).put(o));
             }
             E::HttpResponseHeaderSectionSize(size) => with(26, &|o| size.put(o)),
-            E::HttpResponseHeaderSize { field_name, field_size } => {
+            E::HttpResponseHeaderSize {
+                field_name,
+                field_size,
+            } => {
                 with(27, &|o| (field_name.clone(), *field_size).put(o));
             }
             E::HttpResponseBodySize(size) => with(28, &|o| size.put(o)),
             E::HttpResponseTrailerSectionSize(size) => with(29, &|o| size.put(o)),
-            E::HttpResponseTrailerSize { field_name, field_size } => {
+            E::HttpResponseTrailerSize {
+                field_name,
+                field_size,
+            } => {
                 with(30, &|o| (field_name.clone(), *field_size).put(o));
             }
             E::HttpResponseTransferCoding(coding) => with(31, &|o| coding.put(o)),
@@ -318,29 +337,45 @@ impl Wire for ErrorCode {
             }
             14 => {
                 let (alert_id, alert_message) = Wire::take(from)?;
-                E::TlsAlertReceived { alert_id, alert_message }
+                E::TlsAlertReceived {
+                    alert_id,
+                    alert_message,
+                }
             }
             17 => E::HttpRequestBodySize(Wire::take(from)?),
             21 => E::HttpRequestHeaderSectionSize(Wire::take(from)?),
             22 => {
-                let (field_name, field_size) = <Option<FieldSize> as Wire>::take(from)?.unwrap_or_default();
-                E::HttpRequestHeaderSize { field_name, field_size }
+                let (field_name, field_size) =
+                    <Option<FieldSize> as Wire>::take(from)?.unwrap_or_default();
+                E::HttpRequestHeaderSize {
+                    field_name,
+                    field_size,
+                }
             }
             23 => E::HttpRequestTrailerSectionSize(Wire::take(from)?),
             24 => {
                 let (field_name, field_size) = FieldSize::take(from)?;
-                E::HttpRequestTrailerSize { field_name, field_size }
+                E::HttpRequestTrailerSize {
+                    field_name,
+                    field_size,
+                }
             }
             26 => E::HttpResponseHeaderSectionSize(Wire::take(from)?),
             27 => {
                 let (field_name, field_size) = FieldSize::take(from)?;
-                E::HttpResponseHeaderSize { field_name, field_size }
+                E::HttpResponseHeaderSize {
+                    field_name,
+                    field_size,
+                }
             }
             28 => E::HttpResponseBodySize(Wire::take(from)?),
             29 => E::HttpResponseTrailerSectionSize(Wire::take(from)?),
             30 => {
                 let (field_name, field_size) = FieldSize::take(from)?;
-                E::HttpResponseTrailerSize { field_name, field_size }
+                E::HttpResponseTrailerSize {
+                    field_name,
+                    field_size,
+                }
             }
             31 => E::HttpResponseTransferCoding(Wire::take(from)?),
             32 => E::HttpResponseContentCoding(Wire::take(from)?),

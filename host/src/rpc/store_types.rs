@@ -41,7 +41,10 @@ impl Wire for KeyPage {
         self.cursor.put(out);
     }
     fn take(from: &mut Reader<'_>) -> Result<Self, CodecError> {
-        Ok(Self { keys: Wire::take(from)?, cursor: Wire::take(from)? })
+        Ok(Self {
+            keys: Wire::take(from)?,
+            cursor: Wire::take(from)?,
+        })
     }
 }
 
@@ -66,7 +69,10 @@ impl Wire for ObjectId {
         self.object.put(out);
     }
     fn take(from: &mut Reader<'_>) -> Result<Self, CodecError> {
-        Ok(Self { container: String::take(from)?, object: String::take(from)? })
+        Ok(Self {
+            container: String::take(from)?,
+            object: String::take(from)?,
+        })
     }
 }
 
@@ -75,7 +81,9 @@ impl Wire for ContainerInfo {
         self.created_at.put(out);
     }
     fn take(from: &mut Reader<'_>) -> Result<Self, CodecError> {
-        Ok(Self { created_at: u64::take(from)? })
+        Ok(Self {
+            created_at: u64::take(from)?,
+        })
     }
 }
 
@@ -85,7 +93,10 @@ impl Wire for ObjectInfo {
         self.size.put(out);
     }
     fn take(from: &mut Reader<'_>) -> Result<Self, CodecError> {
-        Ok(Self { created_at: u64::take(from)?, size: u64::take(from)? })
+        Ok(Self {
+            created_at: u64::take(from)?,
+            size: u64::take(from)?,
+        })
     }
 }
 
@@ -100,7 +111,9 @@ impl Wire for Pending {
     fn take(from: &mut Reader<'_>) -> Result<Self, CodecError> {
         // Upstream encoders, and ours, never send them ready.
         if from.tag("stream or future")? {
-            return Err(CodecError::Unsupported { what: "a stream or future that is ready" });
+            return Err(CodecError::Unsupported {
+                what: "a stream or future that is ready",
+            });
         }
         Ok(Self)
     }

@@ -6,14 +6,18 @@ use std::sync::Arc;
 use proto::id::{ComponentId, LinkName};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::WasiHttpCtx;
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::capability::{Remote, RemoteTarget};
 use crate::directory::Directory;
 use crate::link::{BoundLink, LinkTable, Secrets};
 
-use super::running::Shared;
+use super::limits::MemoryLimit;
+use super::shared::Shared;
 use super::spec::{CallContext, TraceHeaders};
+
+/// The link name that holds where the guest chose none.
+const DEFAULT_LINK: &str = "default";
 
 /// The state of one instance.
 ///
@@ -26,6 +30,7 @@ pub struct Ctx {
     pub grants: Grants,
     pub(crate) wasi: WasiCtx,
     pub(crate) http: WasiHttpCtx,
+    pub(crate) memory: MemoryLimit,
 }
 
 /// What an instance may reach: its component's links, configuration and secrets.
@@ -76,19 +81,35 @@ impl Grants {
     pub fn link(&self, interface: &str) -> Option<Arc<BoundLink>> {
         match self.chosen.get(interface) {
             Some(name) => self.links.get(name, interface).cloned(),
-            None => self.links.get(&LinkName::default(), interface).cloned(),
+            None => self.links.get(DEFAULT_LINK, interface).cloned(),
+        }
+    }
+
+    /// Whether the guest chose a link name for this interface.
+    pub fn has_chosen(&self, interface: &str) -> bool {
+        self.chosen.contains_key(interface)
+    }
+
+    /// Every link for this interface, whatever its name.
+    pub fn links_for(&self, interface: &str) -> &[Arc<BoundLink>] {
+        self.links.all_for(interface)
+    }
+
+    /// What goes along with a call that this instance makes to another component on this host.
+    pub fn nested_call(&self) -> CallContext {
+        CallContext {
+            depth: self.call.depth.saturating_add(1),
+            ..self.call.clone()
         }
     }
 
     /// See [`Ctx::missing_link`].
     pub fn missing_link(&self, interface: &str) {
-        let name = self.chosen.get(interface).cloned().unwrap_or_default();
-        tracing::warn!(
-            component = %self.shared.id,
-            interface,
-            link_name = %name,
-            "call refused: no link grants it; put one with `wash link put`"
-        );
+        let name = self
+            .chosen
+            .get(interface)
+            .map_or(DEFAULT_LINK, LinkName::as_str);
+        self.shared.missing_link(name, interface);
     }
 
     /// Whom a call over this link reaches when it leaves the host.
@@ -114,6 +135,19 @@ impl Grants {
 
 impl WasiView for Ctx {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for Ctx {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.grants,
+        }
     }
 }

@@ -24,7 +24,9 @@ pub enum RuntimeError {
         hint: &'static str,
     },
     /// It is larger than this host takes.
-    #[error("the component has {size} bytes, more than this host takes ({limit}); raise `--max-component-size-bytes`")]
+    #[error(
+        "the component has {size} bytes, more than this host takes ({limit}); raise `--max-component-size-bytes`"
+    )]
     TooLarge {
         /// Its size.
         size: u64,
@@ -99,7 +101,9 @@ pub enum CallError {
         export: String,
     },
     /// Components call each other in a circle.
-    #[error("calls between components go more than {limit} deep at `{component}`; do their links make a circle?")]
+    #[error(
+        "calls between components go more than {limit} deep at `{component}`; do their links make a circle?"
+    )]
     TooDeep {
         /// Who was called.
         component: ComponentId,

@@ -1,6 +1,7 @@
 //! A component that can be called.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -8,56 +9,75 @@ use proto::Annotations;
 use proto::id::ComponentId;
 use wasmtime::component::Val;
 
-use crate::capability::{FunctionType, HttpBody, Remote};
-use crate::directory::Directory;
+use crate::capability::HttpBody;
 use crate::link::{LinkTable, Secrets};
 
+use super::Runtime;
+use super::compiled::{CompiledComponent, ExportedFunction, HttpHandler};
 use super::error::CallError;
-use super::spec::{CallContext, ComponentSpec, ConfigHandle};
-
-/// A function that a component exports.
-#[derive(Clone, Debug)]
-pub struct ExportedFunction {
-    /// The exported instance with its version (`ns:pkg/iface@v`); `None` for a root function.
-    pub instance: Option<String>,
-    /// The function's name.
-    pub function: String,
-    /// Its type.
-    pub ty: FunctionType,
-}
-
-/// What the instances of one component share.
-pub(crate) struct Shared {
-    pub id: ComponentId,
-    pub config: Arc<ConfigHandle>,
-    pub secrets: ArcSwap<Secrets>,
-    pub links: ArcSwap<LinkTable>,
-    pub remote: Arc<dyn Remote>,
-    pub directory: Arc<Directory>,
-}
+use super::fresh;
+use super::gate::Gate;
+use super::polyfill::DEPTH_MAX;
+use super::reuse::Workers;
+use super::shared::Shared;
+use super::spec::{CallContext, ComponentSpec, ConfigHandle, REUSE_INSTANCES};
+use super::stdio::LineLog;
 
 /// A component that can be called.
 pub struct RunningComponent {
     shared: Arc<Shared>,
+    compiled: Arc<CompiledComponent>,
     image_ref: String,
     annotations: ArcSwap<Annotations>,
-    exports: Vec<ExportedFunction>,
+    workers: Option<Workers>,
 }
 
 impl RunningComponent {
-    pub(crate) fn new(spec: ComponentSpec) -> Self {
+    pub(super) fn new(runtime: &Runtime, spec: ComponentSpec) -> Self {
+        let options = &runtime.options;
+        let max_memory = spec
+            .limits
+            .max_memory_bytes
+            .unwrap_or(options.max_memory_bytes);
+        let max_time = spec
+            .limits
+            .max_execution_time
+            .unwrap_or(options.max_execution_time);
+        let shared = Arc::new(Shared {
+            log: LineLog::new(spec.id.clone()),
+            id: spec.id,
+            config: spec.config,
+            secrets: ArcSwap::new(spec.secrets),
+            links: ArcSwap::from_pointee(spec.links),
+            remote: spec.remote,
+            directory: spec.directory,
+            engine: runtime.engine.clone(),
+            ticker: Arc::clone(&runtime.ticker),
+            slots: Arc::clone(&runtime.slots),
+            gate: Gate::new(
+                spec.max_instances,
+                options.queue_limit,
+                options.queue_timeout,
+            ),
+            memory_max: max_memory,
+            time_max: max_time,
+            missing: Mutex::new(HashMap::new()),
+        });
+        let asked = spec
+            .annotations
+            .get(REUSE_INSTANCES)
+            .is_some_and(|value| value == "true");
+        let reuse = match spec.compiled.http() {
+            Some(HttpHandler::P3(_)) => true,
+            Some(HttpHandler::P2(_)) => asked,
+            None => false,
+        };
         Self {
-            shared: Arc::new(Shared {
-                id: spec.id,
-                config: spec.config,
-                secrets: ArcSwap::new(spec.secrets),
-                links: ArcSwap::from_pointee(spec.links),
-                remote: spec.remote,
-                directory: spec.directory,
-            }),
+            workers: reuse.then(|| Workers::new(Arc::clone(&shared), Arc::clone(&spec.compiled))),
+            shared,
+            compiled: spec.compiled,
             image_ref: spec.image_ref,
             annotations: ArcSwap::from_pointee(spec.annotations),
-            exports: Vec::new(),
         }
     }
 
@@ -69,6 +89,11 @@ impl RunningComponent {
     /// The reference it was started by.
     pub fn image_ref(&self) -> &str {
         &self.image_ref
+    }
+
+    /// Its code.
+    pub fn compiled(&self) -> &Arc<CompiledComponent> {
+        &self.compiled
     }
 
     /// Its annotations.
@@ -83,17 +108,29 @@ impl RunningComponent {
 
     /// Every function it exports.
     pub fn exports(&self) -> &[ExportedFunction] {
-        &self.exports
+        self.compiled.exports()
     }
 
     /// Whether it exports an HTTP handler.
     pub fn serves_http(&self) -> bool {
-        false
+        self.compiled.http().is_some()
     }
 
     /// `component.application`: its name on the default ingress, if an application owns it.
     pub fn http_name(&self) -> Option<String> {
-        None
+        let annotations = self.annotations.load();
+        let application = proto::names::san(annotations.get(proto::names::APP_SPEC)?);
+        let id = self.id().as_str();
+        let component = id
+            .strip_prefix(application.as_str())
+            .and_then(|rest| rest.strip_prefix('-'))
+            .unwrap_or(id);
+        Some(format!("{component}.{application}").to_ascii_lowercase())
+    }
+
+    /// What its imports lead to now.
+    pub fn links(&self) -> Arc<LinkTable> {
+        self.shared.links.load_full()
     }
 
     /// Replaces what its imports lead to; calls in flight keep the old links.
@@ -111,12 +148,19 @@ impl RunningComponent {
         &self.shared.config
     }
 
-    /// Changes how many calls may run at one time.
-    pub fn set_max_instances(&self, _max: u32) {}
+    /// Calls that may run at one time.
+    pub fn max_instances(&self) -> u32 {
+        self.shared.gate.limit()
+    }
+
+    /// Changes how many calls may run at one time. Zero is taken as one.
+    pub fn set_max_instances(&self, max: u32) {
+        self.shared.gate.set_limit(max);
+    }
 
     /// Calls running now.
     pub fn in_flight(&self) -> usize {
-        0
+        self.shared.gate.running()
     }
 
     /// Handles an HTTP request.
@@ -125,29 +169,55 @@ impl RunningComponent {
     /// No instance became free in time, or the component failed before it answered.
     pub async fn http(
         &self,
-        _cx: CallContext,
-        _request: http::Request<HttpBody>,
+        cx: CallContext,
+        request: http::Request<HttpBody>,
     ) -> Result<http::Response<HttpBody>, CallError> {
-        Err(CallError::Stopping { component: self.id().clone() })
+        self.check_depth(&cx)?;
+        match (&self.workers, self.compiled.http()) {
+            (Some(workers), _) => workers.http(&self.shared, cx, request).await,
+            (None, Some(_)) => fresh::http(&self.shared, &self.compiled, cx, request).await,
+            (None, None) => Err(self.no_export("wasi:http/incoming-handler")),
+        }
     }
 
-    /// Calls an exported function; `instance` as in [`ExportedFunction`].
+    /// Calls an exported function; `instance` as in [`ExportedFunction`], with or without version.
     ///
     /// # Errors
     /// There is no such export, no instance became free in time, or the component failed.
     pub async fn call(
         &self,
-        _cx: CallContext,
-        _instance: Option<&str>,
-        _function: &str,
-        _params: &[Val],
+        cx: CallContext,
+        instance: Option<&str>,
+        function: &str,
+        params: &[Val],
     ) -> Result<Vec<Val>, CallError> {
-        Err(CallError::Stopping { component: self.id().clone() })
+        self.check_depth(&cx)?;
+        let Some(export) = self.compiled.export(instance, function) else {
+            return Err(self.no_export(&format!("{}#{function}", instance.unwrap_or_default())));
+        };
+        fresh::call(&self.shared, &self.compiled, cx, export, params).await
     }
 
     /// Takes no new calls and waits until those running have ended, at most `grace`. Says whether
     /// all ended.
-    pub async fn drain(&self, _grace: Duration) -> bool {
-        true
+    pub async fn drain(&self, grace: Duration) -> bool {
+        self.shared.gate.close(grace).await
+    }
+
+    fn check_depth(&self, cx: &CallContext) -> Result<(), CallError> {
+        if cx.depth > DEPTH_MAX {
+            return Err(CallError::TooDeep {
+                component: self.id().clone(),
+                limit: DEPTH_MAX,
+            });
+        }
+        Ok(())
+    }
+
+    fn no_export(&self, export: &str) -> CallError {
+        CallError::NoSuchExport {
+            component: self.id().clone(),
+            export: export.to_owned(),
+        }
     }
 }

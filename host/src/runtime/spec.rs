@@ -77,7 +77,10 @@ impl Artifact {
         use sha2::Digest as _;
         let bytes = bytes.into();
         let digest = format!("sha256:{}", hex::encode(sha2::Sha256::digest(&bytes)));
-        Self { digest, source: ArtifactSource::Bytes(bytes) }
+        Self {
+            digest,
+            source: ArtifactSource::Bytes(bytes),
+        }
     }
 }
 

@@ -28,7 +28,11 @@ type Streamed = (Pending, Pending);
 
 impl Remote {
     fn function(&self, name: &'static str) -> Function<'_> {
-        Function { to: &self.to, instance: BLOBSTORE, name }
+        Function {
+            to: &self.to,
+            instance: BLOBSTORE,
+            name,
+        }
     }
 
     fn error(&self, error: RpcError) -> Error {
@@ -43,8 +47,10 @@ impl Remote {
 
     /// Calls a function that answers with a stream and a future of its outcome.
     async fn open<P: Wire>(&self, name: &'static str, params: P) -> Result<Call, Error> {
-        let answer: Result<(Result<Streamed, String>, Call), RpcError> =
-            self.client.begin(self.function(name), &params, &[], |_| Ok(())).await;
+        let answer: Result<(Result<Streamed, String>, Call), RpcError> = self
+            .client
+            .begin(self.function(name), &params, &[], |_| Ok(()))
+            .await;
         let (answer, call) = answer.map_err(|e| self.error(e))?;
         answer.map_err(Error)?;
         Ok(call)
@@ -64,8 +70,9 @@ fn stream_path() -> Path {
 /// Waits for the outcome of a streamed answer, and ends the call.
 async fn outcome(call: Call) -> Result<(), Error> {
     let mut reader = call.result(&outcome_path());
-    let outcome: Result<(), String> =
-        read_future(&mut reader, ERROR_BYTES_MAX).await.map_err(|e| Error(e.to_string()))?;
+    let outcome: Result<(), String> = read_future(&mut reader, ERROR_BYTES_MAX)
+        .await
+        .map_err(|e| Error(e.to_string()))?;
     call.finish();
     outcome.map_err(Error)
 }
@@ -135,7 +142,8 @@ impl Backend for Remote {
     }
 
     async fn delete_objects(&self, container: &str, objects: Vec<String>) -> Result<(), Error> {
-        self.ask("delete-objects", (container.to_owned(), objects)).await
+        self.ask("delete-objects", (container.to_owned(), objects))
+            .await
     }
 
     async fn has_object(&self, id: &ObjectId) -> Result<bool, Error> {
@@ -147,7 +155,9 @@ impl Backend for Remote {
     }
 
     async fn get_data(&self, id: &ObjectId, start: u64, end: u64) -> Result<ByteStream, Error> {
-        let call = self.open("get-container-data", (id.clone(), start, end)).await?;
+        let call = self
+            .open("get-container-data", (id.clone(), start, end))
+            .await?;
         let mut bytes = ByteReader::new(Now::Pending, call.result(&stream_path()));
         Ok(Box::pin(async_stream::stream! {
             loop {
@@ -186,7 +196,9 @@ impl Backend for Remote {
         answer.map_err(Error)?;
         let mut outcome = call.result(&Path::from(&[0][..]));
         let written = async {
-            let Some(mut writer) = writer else { return Ok(()) };
+            let Some(mut writer) = writer else {
+                return Ok(());
+            };
             while let Some(bytes) = data.next().await {
                 writer.write(bytes?).await.map_err(|e| self.error(e))?;
             }

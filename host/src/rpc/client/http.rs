@@ -56,7 +56,11 @@ impl Client {
         params: Vec<u8>,
         body: &mut Option<HttpBody>,
     ) -> Result<Result<Response<HttpBody>, HttpError>, RpcError> {
-        let function = Function { to, instance, name: HANDLE };
+        let function = Function {
+            to,
+            instance,
+            name: HANDLE,
+        };
         let paths = [body_path(), trailers_path()];
         let invocation = self.http_invocation(function, params, &paths);
         let mut upload = None;
@@ -71,10 +75,19 @@ impl Client {
             })));
             Ok(())
         };
-        let exchanged = exchange(&self.transport, invocation, started, async |subject, reader| {
-            let mut source = Source { reader, subject, pause_max: None };
-            source.typed::<Result<types::Response, ErrorCode>>().await
-        });
+        let exchanged = exchange(
+            &self.transport,
+            invocation,
+            started,
+            async |subject, reader| {
+                let mut source = Source {
+                    reader,
+                    subject,
+                    pause_max: None,
+                };
+                source.typed::<Result<types::Response, ErrorCode>>().await
+            },
+        );
         let (answer, call) = self.within(function, exchanged).await?;
         Ok(match answer {
             Err(ErrorCode(error)) => {
@@ -85,7 +98,12 @@ impl Client {
         })
     }
 
-    fn http_invocation(&self, function: Function<'_>, params: Vec<u8>, paths: &[Path]) -> Invocation {
+    fn http_invocation(
+        &self,
+        function: Function<'_>,
+        params: Vec<u8>,
+        paths: &[Path],
+    ) -> Invocation {
         let mut invocation = self.invocation(function, params, paths);
         if function.instance == INCOMING {
             // As a provider calls a component: it names both ends, and no link.
@@ -95,7 +113,9 @@ impl Client {
             for (name, values) in invocation.headers.iter() {
                 let name: &str = name.as_ref();
                 if name != SOURCE_ID && name != LINK_NAME {
-                    values.iter().for_each(|value| headers.append(name, value.clone()));
+                    values
+                        .iter()
+                        .for_each(|value| headers.append(name, value.clone()));
                 }
             }
             invocation.headers = headers;
@@ -115,10 +135,20 @@ fn receive(
     call: Call,
     upload: Option<AbortOnDropHandle<()>>,
 ) -> Response<HttpBody> {
-    let types::Response { body, trailers, status, headers: Fields(headers) } = response;
+    let types::Response {
+        body,
+        trailers,
+        status,
+        headers: Fields(headers),
+    } = response;
     let data = call.result(&body_path());
     let trailer = call.result(&trailers_path());
-    let source = BodySource { body, data, trailers, trailer };
+    let source = BodySource {
+        body,
+        data,
+        trailers,
+        trailer,
+    };
     let body = receive_body(source, broken_response, Keep { call, upload }, |keep| {
         keep.call.finish();
         // The request's body may still be on its way to a peer that answered early.
@@ -134,7 +164,13 @@ fn receive(
 
 fn head(parts: &request::Parts) -> types::Request {
     let uri = &parts.uri;
-    let host = || parts.headers.get(HOST).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let host = || {
+        parts
+            .headers
+            .get(HOST)
+            .and_then(|v| v.to_str().ok())
+            .map(str::to_owned)
+    };
     types::Request {
         body: Now::Pending,
         trailers: Now::Pending,

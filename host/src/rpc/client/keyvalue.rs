@@ -22,7 +22,11 @@ impl Remote {
         name: &'static str,
         params: P,
     ) -> Result<R, Error> {
-        let function = Function { to: &self.to, instance, name };
+        let function = Function {
+            to: &self.to,
+            instance,
+            name,
+        };
         let answer: Result<Result<R, Error>, _> = self.client.invoke(function, &params).await;
         answer.unwrap_or_else(|error| Err(Error::Other(error_text(&self.to, error))))
     }
@@ -55,7 +59,8 @@ impl Backend for Remote {
     }
 
     async fn increment(&self, bucket: &str, key: &str, delta: u64) -> Result<u64, Error> {
-        self.ask(ATOMICS, "increment", (own(bucket), own(key), delta)).await
+        self.ask(ATOMICS, "increment", (own(bucket), own(key), delta))
+            .await
     }
 
     async fn get_many(

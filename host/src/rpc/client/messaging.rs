@@ -19,7 +19,11 @@ pub(super) struct Remote {
 
 impl Remote {
     async fn ask<P: Wire, R: Wire>(&self, name: &'static str, params: P) -> Result<R, Error> {
-        let function = Function { to: &self.to, instance: CONSUMER, name };
+        let function = Function {
+            to: &self.to,
+            instance: CONSUMER,
+            name,
+        };
         let answer: Result<Result<R, String>, _> = self.client.invoke(function, &params).await;
         match answer {
             Ok(answer) => answer.map_err(Error),
@@ -37,7 +41,8 @@ impl Backend for Remote {
         timeout: Duration,
     ) -> Result<Message, Error> {
         let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
-        self.ask("request", (subject.to_owned(), body, millis)).await
+        self.ask("request", (subject.to_owned(), body, millis))
+            .await
     }
 
     async fn publish(&self, message: Message) -> Result<(), Error> {

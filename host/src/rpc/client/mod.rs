@@ -34,7 +34,10 @@ pub struct ClientOptions {
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(600), limits: Limits::default() }
+        Self {
+            deadline: Duration::from_secs(600),
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -59,7 +62,11 @@ impl Client {
     /// A client of `lattice` over a transport.
     #[must_use]
     pub fn new(transport: Transport, lattice: Lattice, options: ClientOptions) -> Self {
-        Self { transport, lattice, options }
+        Self {
+            transport,
+            lattice,
+            options,
+        }
     }
 
     /// Calls a function of plain values, with types known from anywhere.
@@ -74,15 +81,33 @@ impl Client {
         params: &[Val],
         types: &FuncTy,
     ) -> Result<Vec<Val>, RpcError> {
-        let function = Function { to, instance, name: function };
-        let codec = |source| RpcError::Codec { subject: self.subject(function), source };
+        let function = Function {
+            to,
+            instance,
+            name: function,
+        };
+        let codec = |source| RpcError::Codec {
+            subject: self.subject(function),
+            source,
+        };
         let mut encoder = Encoder::default();
         encoder.tuple(&types.params, params).map_err(codec)?;
         let invocation = self.invocation(function, encoder.bytes, &[]);
         let limits = self.options.limits;
-        let exchanged = exchange(&self.transport, invocation, |_| Ok(()), async |subject, reader| {
-            Source { reader, subject, pause_max: None }.values(&types.results, limits).await
-        });
+        let exchanged = exchange(
+            &self.transport,
+            invocation,
+            |_| Ok(()),
+            async |subject, reader| {
+                Source {
+                    reader,
+                    subject,
+                    pause_max: None,
+                }
+                .values(&types.results, limits)
+                .await
+            },
+        );
         let ((values, _), call) = self.within(function, exchanged).await?;
         call.finish();
         Ok(values)
@@ -109,9 +134,20 @@ impl Client {
         started: impl FnOnce(&mut Call) -> Result<(), RpcError>,
     ) -> Result<(R, Call), RpcError> {
         let invocation = self.invocation(function, encode_to_vec(params), async_params);
-        let exchanged = exchange(&self.transport, invocation, started, async |subject, reader| {
-            Source { reader, subject, pause_max: None }.typed::<R>().await
-        });
+        let exchanged = exchange(
+            &self.transport,
+            invocation,
+            started,
+            async |subject, reader| {
+                Source {
+                    reader,
+                    subject,
+                    pause_max: None,
+                }
+                .typed::<R>()
+                .await
+            },
+        );
         self.within(function, exchanged).await
     }
 
@@ -121,9 +157,15 @@ impl Client {
         call: impl Future<Output = Result<T, RpcError>>,
     ) -> Result<T, RpcError> {
         let waited = self.options.deadline;
-        tokio::time::timeout(waited, call).await.unwrap_or_else(|_| {
-            Err(RpcError::Timeout { what: "results", subject: self.subject(function), waited })
-        })
+        tokio::time::timeout(waited, call)
+            .await
+            .unwrap_or_else(|_| {
+                Err(RpcError::Timeout {
+                    what: "results",
+                    subject: self.subject(function),
+                    waited,
+                })
+            })
     }
 
     fn subject(&self, function: Function<'_>) -> String {
@@ -185,7 +227,9 @@ impl Remote for Client {
                  one host"
             )));
         }
-        let called = self.call_values(to, instance, function, &params, &types).await;
+        let called = self
+            .call_values(to, instance, function, &params, &types)
+            .await;
         called.map_err(|error| remote_error(to, error))
     }
 
@@ -203,7 +247,11 @@ impl Remote for Client {
         to: &RemoteTarget,
         message: msg::Message,
     ) -> Result<(), msg::Error> {
-        let function = Function { to, instance: HANDLER, name: HANDLE_MESSAGE };
+        let function = Function {
+            to,
+            instance: HANDLER,
+            name: HANDLE_MESSAGE,
+        };
         let answer: Result<Result<(), String>, _> = self.invoke(function, &message).await;
         match answer {
             Ok(answer) => answer.map_err(msg::Error),
@@ -212,15 +260,24 @@ impl Remote for Client {
     }
 
     fn keyvalue(&self, to: RemoteTarget) -> Arc<dyn kv::Backend> {
-        Arc::new(keyvalue::Remote { client: self.clone(), to })
+        Arc::new(keyvalue::Remote {
+            client: self.clone(),
+            to,
+        })
     }
 
     fn blobstore(&self, to: RemoteTarget) -> Arc<dyn blobs::Backend> {
-        Arc::new(blobstore::Remote { client: self.clone(), to })
+        Arc::new(blobstore::Remote {
+            client: self.clone(),
+            to,
+        })
     }
 
     fn messaging(&self, to: RemoteTarget) -> Arc<dyn msg::Backend> {
-        Arc::new(messaging::Remote { client: self.clone(), to })
+        Arc::new(messaging::Remote {
+            client: self.clone(),
+            to,
+        })
     }
 }
 
@@ -230,12 +287,17 @@ fn remote_error(to: &RemoteTarget, error: RpcError) -> RemoteError {
     match error {
         RpcError::NoResponders { .. } => RemoteError::NoResponder { target },
         RpcError::Timeout { waited, .. } => RemoteError::Timeout { target, waited },
-        RpcError::Disconnected | RpcError::Nats { .. } => {
-            RemoteError::Disconnected { reason: error.to_string() }
-        }
-        RpcError::Codec { source, .. } => RemoteError::Encoding { reason: source.to_string() },
+        RpcError::Disconnected | RpcError::Nats { .. } => RemoteError::Disconnected {
+            reason: error.to_string(),
+        },
+        RpcError::Codec { source, .. } => RemoteError::Encoding {
+            reason: source.to_string(),
+        },
         RpcError::Failed { reason, .. } => RemoteError::Failed { target, reason },
-        other => RemoteError::Failed { target, reason: other.to_string() },
+        other => RemoteError::Failed {
+            target,
+            reason: other.to_string(),
+        },
     }
 }
 

@@ -40,7 +40,10 @@ impl Decoder {
     /// A decoder for one tuple.
     #[must_use]
     pub fn new(types: &Arc<[Ty]>, limits: Limits) -> Self {
-        let frame = Frame::Tuple { types: types.clone(), values: Vec::with_capacity(types.len()) };
+        let frame = Frame::Tuple {
+            types: types.clone(),
+            values: Vec::with_capacity(types.len()),
+        };
         let mut decoder = Self {
             limits,
             buf: BytesMut::new(),
@@ -67,7 +70,9 @@ impl Decoder {
         }
         self.fed = self.fed.saturating_add(piece.len());
         if self.fed > self.limits.bytes {
-            return Err(CodecError::TooLarge { limit: self.limits.bytes });
+            return Err(CodecError::TooLarge {
+                limit: self.limits.bytes,
+            });
         }
         self.buf.extend_from_slice(piece);
         while self.done.is_none() {
@@ -85,7 +90,9 @@ impl Decoder {
     pub fn finish(mut self) -> Result<(Vec<Val>, Vec<(Path, Ty)>), CodecError> {
         // Values that take no bytes are complete without any.
         self.feed(&[])?;
-        self.done.map(|values| (values, self.pending)).ok_or(CodecError::Truncated)
+        self.done
+            .map(|values| (values, self.pending))
+            .ok_or(CodecError::Truncated)
     }
 
     /// Reads one leaf or opens one level; false when bytes are missing.
@@ -96,7 +103,9 @@ impl Decoder {
             self.close()?;
             return Ok(true);
         };
-        let Some((begun, used)) = self.begin(&ty)? else { return Ok(false) };
+        let Some((begun, used)) = self.begin(&ty)? else {
+            return Ok(false);
+        };
         self.buf.advance(used);
         match begun {
             Begun::Whole(value) => {
@@ -105,7 +114,9 @@ impl Decoder {
             }
             Begun::Parts(frame) => {
                 if self.stack.len() >= self.limits.depth {
-                    return Err(CodecError::TooDeep { limit: self.limits.depth });
+                    return Err(CodecError::TooDeep {
+                        limit: self.limits.depth,
+                    });
                 }
                 self.stack.push(frame);
             }
@@ -115,16 +126,23 @@ impl Decoder {
 
     /// Takes as many items of an innermost `list<u8>` as are there.
     fn bulk_bytes(&mut self) -> Result<(), CodecError> {
-        let Some(Frame::List { ty, left, items, .. }) = self.stack.last_mut() else {
+        let Some(Frame::List {
+            ty, left, items, ..
+        }) = self.stack.last_mut()
+        else {
             return Ok(());
         };
         let n = self.buf.len().min(*left as usize);
         if !matches!(**ty, Ty::U8) || n == 0 {
             return Ok(());
         }
-        let memory = self.memory.saturating_add(n.saturating_mul(size_of::<Val>()));
+        let memory = self
+            .memory
+            .saturating_add(n.saturating_mul(size_of::<Val>()));
         if memory > self.limits.memory {
-            return Err(CodecError::TooMuchMemory { limit: self.limits.memory });
+            return Err(CodecError::TooMuchMemory {
+                limit: self.limits.memory,
+            });
         }
         self.memory = memory;
         items.extend(self.buf[..n].iter().map(|b| Val::U8(*b)));
@@ -134,18 +152,29 @@ impl Decoder {
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), CodecError> {
-        self.memory = self.memory.saturating_add(bytes).saturating_add(size_of::<Val>());
+        self.memory = self
+            .memory
+            .saturating_add(bytes)
+            .saturating_add(size_of::<Val>());
         if self.memory > self.limits.memory {
-            return Err(CodecError::TooMuchMemory { limit: self.limits.memory });
+            return Err(CodecError::TooMuchMemory {
+                limit: self.limits.memory,
+            });
         }
         Ok(())
     }
 
     /// Gives a value to the innermost level, and closes the levels that it completes.
     fn put(&mut self, value: Val) -> Result<(), CodecError> {
-        let Some(frame) = self.stack.last_mut() else { return Ok(()) };
+        let Some(frame) = self.stack.last_mut() else {
+            return Ok(());
+        };
         frame.push(value);
-        if frame.is_complete() { self.close() } else { Ok(()) }
+        if frame.is_complete() {
+            self.close()
+        } else {
+            Ok(())
+        }
     }
 
     /// Closes the innermost level, which is complete.
@@ -159,7 +188,9 @@ impl Decoder {
             }
             self.charge(frame.heap())?;
             let value = frame.into_val();
-            let Some(outer) = self.stack.last_mut() else { return Ok(()) };
+            let Some(outer) = self.stack.last_mut() else {
+                return Ok(());
+            };
             outer.push(value);
             if !outer.is_complete() {
                 return Ok(());
@@ -196,8 +227,7 @@ impl Decoder {
             Ty::String => match take_sized(buf, self.limits.bytes)? {
                 None => None,
                 Some((range, used)) => {
-                    let text =
-                        std::str::from_utf8(&buf[range]).map_err(|_| CodecError::BadUtf8)?;
+                    let text = std::str::from_utf8(&buf[range]).map_err(|_| CodecError::BadUtf8)?;
                     Some((Begun::Whole(Val::String(text.to_owned())), used))
                 }
             },
@@ -222,17 +252,36 @@ impl Decoder {
                     key: None,
                     entries: Vec::new(),
                 };
-                (if n == 0 { Begun::Whole(Val::Map(Vec::new())) } else { Begun::Parts(frame) }, used)
+                (
+                    if n == 0 {
+                        Begun::Whole(Val::Map(Vec::new()))
+                    } else {
+                        Begun::Parts(frame)
+                    },
+                    used,
+                )
             }),
             Ty::Record(types) if types.is_empty() => Some((Begun::Whole(Val::Record(vec![])), 0)),
             Ty::Record(types) => {
                 let fields = Vec::with_capacity(types.len());
-                Some((Begun::Parts(Frame::Record { types: types.clone(), fields }), 0))
+                Some((
+                    Begun::Parts(Frame::Record {
+                        types: types.clone(),
+                        fields,
+                    }),
+                    0,
+                ))
             }
             Ty::Tuple(types) if types.is_empty() => Some((Begun::Whole(Val::Tuple(vec![])), 0)),
             Ty::Tuple(types) => {
                 let values = Vec::with_capacity(types.len());
-                Some((Begun::Parts(Frame::Tuple { types: types.clone(), values }), 0))
+                Some((
+                    Begun::Parts(Frame::Tuple {
+                        types: types.clone(),
+                        values,
+                    }),
+                    0,
+                ))
             }
             Ty::Variant(cases) => case(buf, "variant", cases.len())?.map(|(i, used)| {
                 let (name, ty) = &cases[i];
@@ -252,11 +301,21 @@ impl Decoder {
         Ok(match ty {
             Ty::Option(ty) => take_tag(buf, "option")?.map(|(some, used)| {
                 let frame = || Begun::Parts(Frame::wrap(Wrap::Some, ty));
-                (if some { frame() } else { Begun::Whole(Val::Option(None)) }, used)
+                (
+                    if some {
+                        frame()
+                    } else {
+                        Begun::Whole(Val::Option(None))
+                    },
+                    used,
+                )
             }),
             Ty::Result(types) => take_tag(buf, "result")?.map(|(err, used)| {
-                let (ty, frame) =
-                    if err { (&types.1, Wrap::Err) } else { (&types.0, Wrap::Ok) };
+                let (ty, frame) = if err {
+                    (&types.1, Wrap::Err)
+                } else {
+                    (&types.0, Wrap::Ok)
+                };
                 let begun = match ty {
                     Some(ty) => Begun::Parts(Frame::wrap(frame, ty)),
                     None if err => Begun::Whole(Val::Result(Err(None))),

@@ -34,7 +34,10 @@ impl Encoder {
     /// [`CodecError`] when a value is not of its type.
     pub fn tuple(&mut self, types: &[Ty], values: &[Val]) -> Result<(), CodecError> {
         if types.len() != values.len() {
-            return Err(CodecError::TypeMismatch { expected: "tuple", found: "tuple" });
+            return Err(CodecError::TypeMismatch {
+                expected: "tuple",
+                found: "tuple",
+            });
         }
         for (i, (ty, value)) in types.iter().zip(values).enumerate() {
             self.at(i, |e| e.value(ty, value))?;
@@ -107,7 +110,9 @@ impl Encoder {
             (Ty::Record(types), Val::Record(fields)) if types.len() == fields.len() => {
                 for (i, ((name, ty), (field, value))) in types.iter().zip(fields).enumerate() {
                     if name != field {
-                        return Err(CodecError::NoSuchName { name: field.clone() });
+                        return Err(CodecError::NoSuchName {
+                            name: field.clone(),
+                        });
                     }
                     self.at(i, |e| e.value(ty, value))?;
                 }
@@ -166,7 +171,10 @@ impl Encoder {
                 }
                 Ok(())
             }
-            _ => Err(CodecError::TypeMismatch { expected: ty.kind(), found: kind_of(value) }),
+            _ => Err(CodecError::TypeMismatch {
+                expected: ty.kind(),
+                found: kind_of(value),
+            }),
         }
     }
 
@@ -180,7 +188,10 @@ impl Encoder {
             self.bytes.reserve(items.len());
             for item in items {
                 let Val::U8(byte) = item else {
-                    return Err(CodecError::TypeMismatch { expected: "u8", found: kind_of(item) });
+                    return Err(CodecError::TypeMismatch {
+                        expected: "u8",
+                        found: kind_of(item),
+                    });
                 };
                 self.bytes.push(*byte);
             }
@@ -196,12 +207,14 @@ impl Encoder {
         match (ty, value) {
             (None, None) => Ok(()),
             (Some(ty), Some(value)) => self.value(ty, value),
-            (Some(ty), None) => {
-                Err(CodecError::TypeMismatch { expected: ty.kind(), found: "nothing" })
-            }
-            (None, Some(value)) => {
-                Err(CodecError::TypeMismatch { expected: "nothing", found: kind_of(value) })
-            }
+            (Some(ty), None) => Err(CodecError::TypeMismatch {
+                expected: ty.kind(),
+                found: "nothing",
+            }),
+            (None, Some(value)) => Err(CodecError::TypeMismatch {
+                expected: "nothing",
+                found: kind_of(value),
+            }),
         }
     }
 
@@ -216,7 +229,9 @@ impl Encoder {
     }
 
     fn len(&mut self, len: usize) -> Result<(), CodecError> {
-        let len = u32::try_from(len).map_err(|_| CodecError::TooLarge { limit: u32::MAX as usize })?;
+        let len = u32::try_from(len).map_err(|_| CodecError::TooLarge {
+            limit: u32::MAX as usize,
+        })?;
         put_unsigned(&mut self.bytes, u64::from(len));
         Ok(())
     }
@@ -232,7 +247,9 @@ fn position<'a>(
     name: &str,
 ) -> Result<usize, CodecError> {
     let found = names.position(|n| n == name);
-    found.ok_or_else(|| CodecError::NoSuchName { name: name.to_owned() })
+    found.ok_or_else(|| CodecError::NoSuchName {
+        name: name.to_owned(),
+    })
 }
 
 fn kind_of(value: &Val) -> &'static str {

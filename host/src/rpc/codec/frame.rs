@@ -10,11 +10,31 @@ use super::wire::{CodecError, Taken, take_unsigned};
 /// A value with parts, of which some are there. Each knows at least one part yet to come.
 #[derive(Debug)]
 pub(super) enum Frame {
-    Tuple { types: Arc<[Ty]>, values: Vec<Val> },
-    Record { types: Arc<[(String, Ty)]>, fields: Vec<(String, Val)> },
-    List { ty: Arc<Ty>, left: u32, fixed: bool, items: Vec<Val> },
-    Map { types: Arc<(Ty, Ty)>, left: u32, key: Option<Val>, entries: Vec<(Val, Val)> },
-    Wrap { wrap: Wrap, ty: Ty, value: Option<Val> },
+    Tuple {
+        types: Arc<[Ty]>,
+        values: Vec<Val>,
+    },
+    Record {
+        types: Arc<[(String, Ty)]>,
+        fields: Vec<(String, Val)>,
+    },
+    List {
+        ty: Arc<Ty>,
+        left: u32,
+        fixed: bool,
+        items: Vec<Val>,
+    },
+    Map {
+        types: Arc<(Ty, Ty)>,
+        left: u32,
+        key: Option<Val>,
+        entries: Vec<(Val, Val)>,
+    },
+    Wrap {
+        wrap: Wrap,
+        ty: Ty,
+        value: Option<Val>,
+    },
 }
 
 /// What goes around a single value without taking part in index paths.
@@ -38,11 +58,20 @@ const RESERVE_MAX: usize = 1024;
 impl Frame {
     pub(super) fn list(ty: Arc<Ty>, left: u32, fixed: bool) -> Self {
         let items = Vec::with_capacity(RESERVE_MAX.min(left as usize));
-        Self::List { ty, left, fixed, items }
+        Self::List {
+            ty,
+            left,
+            fixed,
+            items,
+        }
     }
 
     pub(super) fn wrap(wrap: Wrap, ty: &Ty) -> Self {
-        Self::Wrap { wrap, ty: ty.clone(), value: None }
+        Self::Wrap {
+            wrap,
+            ty: ty.clone(),
+            value: None,
+        }
     }
 
     /// The type of the part that comes next; `None` when all are there.
@@ -52,7 +81,9 @@ impl Frame {
             Self::Record { types, fields } => types.get(fields.len()).map(|(_, ty)| ty.clone()),
             Self::List { left: 0, .. } | Self::Map { left: 0, .. } => None,
             Self::List { ty, .. } => Some((**ty).clone()),
-            Self::Map { types, key: None, .. } => Some(types.0.clone()),
+            Self::Map {
+                types, key: None, ..
+            } => Some(types.0.clone()),
             Self::Map { types, .. } => Some(types.1.clone()),
             Self::Wrap { value: Some(_), .. } => None,
             Self::Wrap { ty, .. } => Some(ty.clone()),
@@ -80,7 +111,9 @@ impl Frame {
                 items.push(value);
                 *left = left.saturating_sub(1);
             }
-            Self::Map { left, key, entries, .. } => match key.take() {
+            Self::Map {
+                left, key, entries, ..
+            } => match key.take() {
                 None => *key = Some(value),
                 Some(k) => {
                     entries.push((k, value));
@@ -105,10 +138,14 @@ impl Frame {
     /// Memory that this level takes beside its parts.
     pub(super) fn heap(&self) -> usize {
         match self {
-            Self::Record { types, .. } => {
-                types.iter().map(|(name, _)| name.len() + size_of::<String>()).sum()
-            }
-            Self::Wrap { wrap: Wrap::Case(name), .. } => name.len(),
+            Self::Record { types, .. } => types
+                .iter()
+                .map(|(name, _)| name.len() + size_of::<String>())
+                .sum(),
+            Self::Wrap {
+                wrap: Wrap::Case(name),
+                ..
+            } => name.len(),
             _ => 0,
         }
     }
@@ -118,7 +155,9 @@ impl Frame {
         match self {
             Self::Tuple { values, .. } => Val::Tuple(values),
             Self::Record { fields, .. } => Val::Record(fields),
-            Self::List { fixed: true, items, .. } => Val::FixedLengthList(items),
+            Self::List {
+                fixed: true, items, ..
+            } => Val::FixedLengthList(items),
             Self::List { items, .. } => Val::List(items),
             Self::Map { entries, .. } => Val::Map(entries),
             Self::Wrap { wrap, value, .. } => {
@@ -145,9 +184,15 @@ pub(super) fn heap_of(value: &Val) -> usize {
 
 /// Reads a case index and checks it.
 pub(super) fn case(buf: &[u8], what: &'static str, cases: usize) -> Taken<usize> {
-    let Some((index, used)) = take_unsigned(buf, 32)? else { return Ok(None) };
+    let Some((index, used)) = take_unsigned(buf, 32)? else {
+        return Ok(None);
+    };
     if index >= cases as u64 {
-        return Err(CodecError::BadCase { what, index: index as u32, cases });
+        return Err(CodecError::BadCase {
+            what,
+            index: index as u32,
+            cases,
+        });
     }
     Ok(Some((index as usize, used)))
 }
@@ -155,11 +200,17 @@ pub(super) fn case(buf: &[u8], what: &'static str, cases: usize) -> Taken<usize>
 /// Reads flags: bit i of the little-endian bytes is flag i.
 pub(super) fn flags(buf: &[u8], names: &[String]) -> Taken<Val> {
     let used = names.len().div_ceil(8);
-    let Some(bytes) = buf.get(..used) else { return Ok(None) };
+    let Some(bytes) = buf.get(..used) else {
+        return Ok(None);
+    };
     let is_set = |i: usize| bytes[i / 8] & (1 << (i % 8)) != 0;
     if (names.len()..8 * used).any(is_set) {
         return Err(CodecError::BadFlags);
     }
-    let set = names.iter().enumerate().filter(|(i, _)| is_set(*i)).map(|(_, n)| n.clone());
+    let set = names
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| is_set(*i))
+        .map(|(_, n)| n.clone());
     Ok(Some((Val::Flags(set.collect()), used)))
 }

@@ -37,11 +37,19 @@ fn any_ty() -> impl Strategy<Value = Ty> {
             (inner.clone(), 0u32..4).prop_map(|(t, n)| Ty::FixedList(Arc::new(t), n)),
             (inner.clone(), inner.clone()).prop_map(|kv| Ty::Map(Arc::new(kv))),
             prop::collection::vec(inner.clone(), 1..4).prop_map(|types| Ty::Record(
-                types.into_iter().enumerate().map(|(i, t)| (format!("f{i}"), t)).collect()
+                types
+                    .into_iter()
+                    .enumerate()
+                    .map(|(i, t)| (format!("f{i}"), t))
+                    .collect()
             )),
             prop::collection::vec(inner.clone(), 0..4).prop_map(Ty::tuple),
             prop::collection::vec(maybe.clone(), 1..4).prop_map(|types| Ty::Variant(
-                types.into_iter().enumerate().map(|(i, t)| (format!("c{i}"), t)).collect()
+                types
+                    .into_iter()
+                    .enumerate()
+                    .map(|(i, t)| (format!("c{i}"), t))
+                    .collect()
             )),
             inner.clone().prop_map(Ty::option),
             (maybe.clone(), maybe.clone()).prop_map(|(t, e)| Ty::result(t, e)),
@@ -78,11 +86,15 @@ fn any_val(ty: &Ty) -> BoxedStrategy<Val> {
         Ty::Resource => prop::collection::vec(any::<u8>().prop_map(Val::U8), 0..20)
             .prop_map(Val::List)
             .boxed(),
-        Ty::Enum(names) => prop::sample::select(names.to_vec()).prop_map(Val::Enum).boxed(),
-        Ty::Flags(names) => {
-            prop::sample::subsequence(names.to_vec(), 0..=names.len()).prop_map(Val::Flags).boxed()
-        }
-        Ty::List(ty) => prop::collection::vec(any_val(ty), 0..5).prop_map(Val::List).boxed(),
+        Ty::Enum(names) => prop::sample::select(names.to_vec())
+            .prop_map(Val::Enum)
+            .boxed(),
+        Ty::Flags(names) => prop::sample::subsequence(names.to_vec(), 0..=names.len())
+            .prop_map(Val::Flags)
+            .boxed(),
+        Ty::List(ty) => prop::collection::vec(any_val(ty), 0..5)
+            .prop_map(Val::List)
+            .boxed(),
         Ty::FixedList(ty, n) => prop::collection::vec(any_val(ty), *n as usize)
             .prop_map(Val::FixedLengthList)
             .boxed(),
@@ -95,16 +107,19 @@ fn any_val(ty: &Ty) -> BoxedStrategy<Val> {
             .collect::<Vec<_>>()
             .prop_map(Val::Record)
             .boxed(),
-        Ty::Tuple(types) => {
-            types.iter().map(any_val).collect::<Vec<_>>().prop_map(Val::Tuple).boxed()
-        }
+        Ty::Tuple(types) => types
+            .iter()
+            .map(any_val)
+            .collect::<Vec<_>>()
+            .prop_map(Val::Tuple)
+            .boxed(),
         Ty::Variant(cases) => prop::sample::select(cases.to_vec())
             .prop_flat_map(|(name, ty)| (Just(name), boxed(ty.as_ref())))
             .prop_map(|(name, value)| Val::Variant(name, value))
             .boxed(),
-        Ty::Option(ty) => {
-            prop::option::of(any_val(ty)).prop_map(|v| Val::Option(v.map(Box::new))).boxed()
-        }
+        Ty::Option(ty) => prop::option::of(any_val(ty))
+            .prop_map(|v| Val::Option(v.map(Box::new)))
+            .boxed(),
         Ty::Result(types) => prop_oneof![
             boxed(types.0.as_ref()).prop_map(|v| Val::Result(Ok(v))),
             boxed(types.1.as_ref()).prop_map(|v| Val::Result(Err(v))),
@@ -177,11 +192,14 @@ proptest! {
 fn the_bytes_are_those_of_the_protocol() {
     let some = |v| Val::Option(Some(Box::new(v)));
     let bytes = |b: &[u8]| Val::List(b.iter().map(|b| Val::U8(*b)).collect());
-    let error = Ty::Variant([
-        ("no-such-store".to_owned(), None),
-        ("access-denied".to_owned(), None),
-        ("other".to_owned(), Some(Ty::String)),
-    ].into());
+    let error = Ty::Variant(
+        [
+            ("no-such-store".to_owned(), None),
+            ("access-denied".to_owned(), None),
+            ("other".to_owned(), Some(Ty::String)),
+        ]
+        .into(),
+    );
     let got = Ty::result(Some(Ty::U8.list().option()), Some(error));
     let found = Val::Result(Ok(Some(Box::new(some(bytes(b"hello"))))));
     let failed = Val::Result(Err(Some(Box::new(Val::Variant(
@@ -192,20 +210,48 @@ fn the_bytes_are_those_of_the_protocol() {
     for (what, ty, value, expected) in [
         ("a found value", got.clone(), found, &b"\0\x01\x05hello"[..]),
         ("an error", got, failed, b"\x01\x02\x01x"),
-        ("a wide negative integer", Ty::S16, Val::S16(-8193), b"\xff\xbf\x7f"),
-        ("the smallest s64", Ty::S64, Val::S64(i64::MIN),
-            b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x7f"),
+        (
+            "a wide negative integer",
+            Ty::S16,
+            Val::S16(-8193),
+            b"\xff\xbf\x7f",
+        ),
+        (
+            "the smallest s64",
+            Ty::S64,
+            Val::S64(i64::MIN),
+            b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x7f",
+        ),
         ("200", Ty::U16, Val::U16(200), b"\xc8\x01"),
         ("a float", Ty::F32, Val::Float32(1.0), b"\0\0\x80\x3f"),
         ("a character", Ty::Char, Val::Char('é'), b"\xc3\xa9"),
-        ("flags 0 and 8 of 9", nine, Val::Flags(vec!["n0".into(), "n8".into()]), b"\x01\x01"),
-        ("a pending stream", Ty::Stream(None), Val::List(vec![]), b"\0"),
-        ("a ready future", Ty::Future(Some(Arc::new(Ty::U8))), some(Val::U8(7)), b"\x01\x07"),
+        (
+            "flags 0 and 8 of 9",
+            nine,
+            Val::Flags(vec!["n0".into(), "n8".into()]),
+            b"\x01\x01",
+        ),
+        (
+            "a pending stream",
+            Ty::Stream(None),
+            Val::List(vec![]),
+            b"\0",
+        ),
+        (
+            "a ready future",
+            Ty::Future(Some(Arc::new(Ty::U8))),
+            some(Val::U8(7)),
+            b"\x01\x07",
+        ),
     ] {
         let types: Arc<[Ty]> = [ty].into();
         let values = [value];
         assert_eq!(encode_all(&types, &values).unwrap(), expected, "{what}");
-        assert_eq!(decode_all(&types, expected, Limits::default()).unwrap(), values, "{what}");
+        assert_eq!(
+            decode_all(&types, expected, Limits::default()).unwrap(),
+            values,
+            "{what}"
+        );
     }
 }
 
@@ -213,43 +259,111 @@ fn the_bytes_are_those_of_the_protocol() {
 fn pending_parts_are_found_by_their_index_path() {
     let stream = Ty::Stream(Some(Arc::new(Ty::U8)));
     let future = Ty::Future(None);
-    let ty = Ty::result(Some(Ty::tuple([stream.clone(), future.clone().option()])), None);
+    let ty = Ty::result(
+        Some(Ty::tuple([stream.clone(), future.clone().option()])),
+        None,
+    );
     let listed = Ty::tuple([Ty::Bool, Ty::record([("s", stream.clone())]).list()]);
     let types: Arc<[Ty]> = [ty, listed].into();
     let mut decoder = Decoder::new(&types, Limits::default());
     assert!(decoder.feed(&[0, 0, 1, 0, 1, 3, 0, 1, 9, 0]).unwrap());
     let (_, pending) = decoder.finish().unwrap();
     let at = |path: &[u32], ty: &Ty| (Path::from(path), ty.clone());
-    assert_eq!(pending, [
-        at(&[0, 0], &stream),
-        at(&[0, 1], &future),
-        at(&[1, 1, 0, 0], &stream),
-        at(&[1, 1, 2, 0], &stream),
-    ]);
+    assert_eq!(
+        pending,
+        [
+            at(&[0, 0], &stream),
+            at(&[0, 1], &future),
+            at(&[1, 1, 0, 0], &stream),
+            at(&[1, 1, 2, 0], &stream),
+        ]
+    );
 }
 
 #[test]
 fn hostile_bytes_give_an_error_of_their_kind() {
-    let small = Limits { bytes: 1 << 10, memory: 1 << 16, depth: 100 };
+    let small = Limits {
+        bytes: 1 << 10,
+        memory: 1 << 16,
+        depth: 100,
+    };
     let many = b"\xff\xff\xff\xff\x0f";
     let text = Ty::String;
     for (what, ty, bytes, expected) in [
-        ("a list longer than memory of values without bytes", Ty::tuple([]).list(), &many[..],
-            CodecError::TooMuchMemory { limit: 1 << 16 }),
-        ("a list that claims what does not come", Ty::U64.list(), many, CodecError::Truncated),
-        ("a string that claims too much", text.clone(), many, CodecError::TooLarge { limit: 1 << 10 }),
+        (
+            "a list longer than memory of values without bytes",
+            Ty::tuple([]).list(),
+            &many[..],
+            CodecError::TooMuchMemory { limit: 1 << 16 },
+        ),
+        (
+            "a list that claims what does not come",
+            Ty::U64.list(),
+            many,
+            CodecError::Truncated,
+        ),
+        (
+            "a string that claims too much",
+            text.clone(),
+            many,
+            CodecError::TooLarge { limit: 1 << 10 },
+        ),
         ("no UTF-8", text, b"\x02\xc3\x28", CodecError::BadUtf8),
-        ("an integer of too many groups", Ty::U32, b"\x80\x80\x80\x80\x80\x01",
-            CodecError::IntegerOverflow { bits: 32 }),
-        ("an integer too wide", Ty::U16, b"\xff\xff\x7f", CodecError::IntegerOverflow { bits: 16 }),
-        ("a signed integer too wide", Ty::S16, b"\xff\xff\x03", CodecError::IntegerOverflow { bits: 16 }),
-        ("a bool of 2", Ty::Bool, b"\x02", CodecError::BadTag { what: "bool", found: 2 }),
-        ("half a surrogate", Ty::Char, b"\xed\xa0\x80", CodecError::BadChar),
-        ("an unknown case", Ty::Enum(names(3)), b"\x03",
-            CodecError::BadCase { what: "enum", index: 3, cases: 3 }),
-        ("flags nobody has", Ty::Flags(names(3)), b"\x08", CodecError::BadFlags),
+        (
+            "an integer of too many groups",
+            Ty::U32,
+            b"\x80\x80\x80\x80\x80\x01",
+            CodecError::IntegerOverflow { bits: 32 },
+        ),
+        (
+            "an integer too wide",
+            Ty::U16,
+            b"\xff\xff\x7f",
+            CodecError::IntegerOverflow { bits: 16 },
+        ),
+        (
+            "a signed integer too wide",
+            Ty::S16,
+            b"\xff\xff\x03",
+            CodecError::IntegerOverflow { bits: 16 },
+        ),
+        (
+            "a bool of 2",
+            Ty::Bool,
+            b"\x02",
+            CodecError::BadTag {
+                what: "bool",
+                found: 2,
+            },
+        ),
+        (
+            "half a surrogate",
+            Ty::Char,
+            b"\xed\xa0\x80",
+            CodecError::BadChar,
+        ),
+        (
+            "an unknown case",
+            Ty::Enum(names(3)),
+            b"\x03",
+            CodecError::BadCase {
+                what: "enum",
+                index: 3,
+                cases: 3,
+            },
+        ),
+        (
+            "flags nobody has",
+            Ty::Flags(names(3)),
+            b"\x08",
+            CodecError::BadFlags,
+        ),
     ] {
-        assert_eq!(decode_all(&[ty].into(), bytes, small), Err(expected), "{what}");
+        assert_eq!(
+            decode_all(&[ty].into(), bytes, small),
+            Err(expected),
+            "{what}"
+        );
     }
 }
 
@@ -260,8 +374,14 @@ fn a_value_of_another_type_is_refused() {
         (Ty::U8.list(), Val::List(vec![Val::Bool(true)])),
         (Ty::tuple([Ty::U8]), Val::Tuple(vec![])),
         (Ty::Enum(names(2)), Val::Enum("n7".into())),
-        (Ty::result(None, None), Val::Result(Ok(Some(Box::new(Val::U8(1)))))),
-        (Ty::record([("a", Ty::U8)]), Val::Record(vec![("b".into(), Val::U8(1))])),
+        (
+            Ty::result(None, None),
+            Val::Result(Ok(Some(Box::new(Val::U8(1))))),
+        ),
+        (
+            Ty::record([("a", Ty::U8)]),
+            Val::Record(vec![("b".into(), Val::U8(1))]),
+        ),
     ] {
         assert!(encode_all(&[ty.clone()], &[value]).is_err(), "{ty:?}");
     }

@@ -159,8 +159,14 @@ impl FuncTy {
     /// As [`Ty::from_component`].
     pub fn from_component(func: &ComponentFunc) -> Result<Self, CodecError> {
         Ok(Self {
-            params: func.params().map(|(_, ty)| Ty::from_component(&ty)).collect::<Result<_, _>>()?,
-            results: func.results().map(|ty| Ty::from_component(&ty)).collect::<Result<_, _>>()?,
+            params: func
+                .params()
+                .map(|(_, ty)| Ty::from_component(&ty))
+                .collect::<Result<_, _>>()?,
+            results: func
+                .results()
+                .map(|ty| Ty::from_component(&ty))
+                .collect::<Result<_, _>>()?,
         })
     }
 }
@@ -187,17 +193,20 @@ fn convert(ty: &Type, depth: usize) -> Result<Ty, CodecError> {
         Type::String => Ty::String,
         Type::List(ty) => Ty::List(boxed(ty.ty())?),
         Type::FixedLengthList(ty) => Ty::FixedList(boxed(ty.ty())?, ty.len()),
-        Type::Map(ty) => {
-            Ty::Map(Arc::new((convert(&ty.key(), depth)?, convert(&ty.value(), depth)?)))
-        }
+        Type::Map(ty) => Ty::Map(Arc::new((
+            convert(&ty.key(), depth)?,
+            convert(&ty.value(), depth)?,
+        ))),
         Type::Record(ty) => Ty::Record(
             ty.fields()
                 .map(|f| Ok((f.name.to_owned(), convert(&f.ty, depth)?)))
                 .collect::<Result<_, CodecError>>()?,
         ),
-        Type::Tuple(ty) => {
-            Ty::Tuple(ty.types().map(|ty| convert(&ty, depth)).collect::<Result<_, _>>()?)
-        }
+        Type::Tuple(ty) => Ty::Tuple(
+            ty.types()
+                .map(|ty| convert(&ty, depth))
+                .collect::<Result<_, _>>()?,
+        ),
         Type::Variant(ty) => Ty::Variant(
             ty.cases()
                 .map(|c| Ok((c.name.to_owned(), maybe(c.ty)?)))
@@ -210,6 +219,10 @@ fn convert(ty: &Type, depth: usize) -> Result<Ty, CodecError> {
         Type::Own(_) | Type::Borrow(_) => Ty::Resource,
         Type::Stream(ty) => Ty::Stream(ty.ty().map(boxed).transpose()?),
         Type::Future(ty) => Ty::Future(ty.ty().map(boxed).transpose()?),
-        Type::ErrorContext => return Err(CodecError::Unsupported { what: "error-context" }),
+        Type::ErrorContext => {
+            return Err(CodecError::Unsupported {
+                what: "error-context",
+            });
+        }
     })
 }

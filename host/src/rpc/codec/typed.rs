@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::wire::{
-    CodecError, put_unsigned, take_sized, take_tag, take_u8, take_unsigned,
-};
+use super::wire::{CodecError, put_unsigned, take_sized, take_tag, take_u8, take_unsigned};
 
 /// A Rust type with a WIT type's encoding.
 pub trait Wire: Sized {
@@ -80,7 +78,11 @@ impl<'a> Reader<'a> {
     pub fn case(&mut self, cases: u32) -> Result<u32, CodecError> {
         match self.unsigned(32)? as u32 {
             index if index < cases => Ok(index),
-            index => Err(CodecError::BadCase { what: "variant", index, cases: cases as usize }),
+            index => Err(CodecError::BadCase {
+                what: "variant",
+                index,
+                cases: cases as usize,
+            }),
         }
     }
 
@@ -217,7 +219,11 @@ impl<T: Wire, E: Wire> Wire for Result<T, E> {
         }
     }
     fn take(from: &mut Reader<'_>) -> Result<Self, CodecError> {
-        Ok(if from.tag("result")? { Err(E::take(from)?) } else { Ok(T::take(from)?) })
+        Ok(if from.tag("result")? {
+            Err(E::take(from)?)
+        } else {
+            Ok(T::take(from)?)
+        })
     }
 }
 

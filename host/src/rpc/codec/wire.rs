@@ -95,7 +95,11 @@ pub struct Limits {
 impl Default for Limits {
     /// 16 MiB encoded, 512 MiB decoded (a byte of a dynamic list takes some 40 bytes), 100 levels.
     fn default() -> Self {
-        Self { bytes: 16 << 20, memory: 512 << 20, depth: 100 }
+        Self {
+            bytes: 16 << 20,
+            memory: 512 << 20,
+            depth: 100,
+        }
     }
 }
 
@@ -174,7 +178,11 @@ pub(super) fn take_unsigned(buf: &[u8], bits: u32) -> Taken<u64> {
             return Ok(Some((value, i + 1)));
         }
     }
-    if 7 * buf.len() as u32 >= bits && !buf.is_empty() { Err(overflow) } else { Ok(None) }
+    if 7 * buf.len() as u32 >= bits && !buf.is_empty() {
+        Err(overflow)
+    } else {
+        Ok(None)
+    }
 }
 
 /// Reads a signed LEB128 of at most `bits` bits (at most 64).
@@ -198,7 +206,11 @@ pub(super) fn take_signed(buf: &[u8], bits: u32) -> Taken<i64> {
             };
         }
     }
-    if 7 * buf.len() as u32 >= bits && !buf.is_empty() { Err(overflow) } else { Ok(None) }
+    if 7 * buf.len() as u32 >= bits && !buf.is_empty() {
+        Err(overflow)
+    } else {
+        Ok(None)
+    }
 }
 
 pub(super) fn take_u8(buf: &[u8]) -> Taken<u8> {
@@ -221,7 +233,9 @@ pub(super) fn take_array<const N: usize>(buf: &[u8]) -> Taken<[u8; N]> {
 
 /// Reads a character: its UTF-8 bytes, whose number the first one tells.
 pub(super) fn take_char(buf: &[u8]) -> Taken<char> {
-    let Some(first) = buf.first() else { return Ok(None) };
+    let Some(first) = buf.first() else {
+        return Ok(None);
+    };
     let len = match first {
         0x00..=0x7f => 1,
         0xc2..=0xdf => 2,
@@ -229,14 +243,20 @@ pub(super) fn take_char(buf: &[u8]) -> Taken<char> {
         0xf0..=0xf4 => 4,
         _ => return Err(CodecError::BadChar),
     };
-    let Some(bytes) = buf.get(..len) else { return Ok(None) };
-    let c = std::str::from_utf8(bytes).ok().and_then(|s| s.chars().next());
+    let Some(bytes) = buf.get(..len) else {
+        return Ok(None);
+    };
+    let c = std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|s| s.chars().next());
     c.map_or(Err(CodecError::BadChar), |c| Ok(Some((c, len))))
 }
 
 /// Reads a length and that many raw bytes; the range of the bytes in `buf`.
 pub(super) fn take_sized(buf: &[u8], limit: usize) -> Taken<std::ops::Range<usize>> {
-    let Some((len, used)) = take_unsigned(buf, 32)? else { return Ok(None) };
+    let Some((len, used)) = take_unsigned(buf, 32)? else {
+        return Ok(None);
+    };
     let len = usize::try_from(len).map_err(|_| CodecError::TooLarge { limit })?;
     if len > limit {
         return Err(CodecError::TooLarge { limit });

@@ -42,9 +42,14 @@ impl Transport {
                 .publish_with_reply_and_headers(peer.clone(), inbox, headers, Bytes::new())
                 .await
         } else {
-            client.publish_with_reply(peer.clone(), inbox, Bytes::new()).await
+            client
+                .publish_with_reply(peer.clone(), inbox, Bytes::new())
+                .await
         };
-        sent.map_err(|e| RpcError::Nats { subject: peer.clone(), reason: e.to_string() })?;
+        sent.map_err(|e| RpcError::Nats {
+            subject: peer.clone(),
+            reason: e.to_string(),
+        })?;
         Ok(Incoming {
             session,
             subject,
@@ -110,7 +115,9 @@ impl Incoming {
         };
         let senders = paths.iter().map(sender).collect();
         for path in prefixes {
-            Sender::new(self.session.clone(), &self.peer, &path).end().await?;
+            Sender::new(self.session.clone(), &self.peer, &path)
+                .end()
+                .await?;
         }
         Ok(senders)
     }
@@ -138,7 +145,10 @@ impl Drop for Incoming {
             return;
         }
         // The empty message says "ended without a result"; only a peer of ours hears why.
-        let reason = self.reason.take().filter(|_| self.session.flowing_peer().is_some());
+        let reason = self
+            .reason
+            .take()
+            .filter(|_| self.session.flowing_peer().is_some());
         let reason = reason.map(|mut reason| {
             reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
             (format!("{}.{REASON}", self.peer), Bytes::from(reason))

@@ -46,7 +46,12 @@ impl Transport {
     /// # Errors
     /// [`RpcError::Disconnected`], or a refusal of the NATS client.
     pub async fn call(&self, invocation: Invocation) -> Result<Call, RpcError> {
-        let Invocation { subject, mut headers, mut params, async_params } = invocation;
+        let Invocation {
+            subject,
+            mut headers,
+            mut params,
+            async_params,
+        } = invocation;
         if !self.shared.is_connected() {
             return Err(RpcError::Disconnected);
         }
@@ -56,12 +61,20 @@ impl Transport {
         let overhead = inbox.len() + header_block_len(&headers);
         let room = self.client().max_payload().saturating_sub(overhead);
         let first = params.split_to(room.min(params.len()));
-        let call =
-            Call { owed: owed(&async_params), session, subject, rest: params, done: false };
+        let call = Call {
+            owed: owed(&async_params),
+            session,
+            subject,
+            rest: params,
+            done: false,
+        };
         self.client()
             .publish_with_reply_and_headers(call.subject.clone(), inbox, headers, first)
             .await
-            .map_err(|e| RpcError::Nats { subject: call.subject.clone(), reason: e.to_string() })?;
+            .map_err(|e| RpcError::Nats {
+                subject: call.subject.clone(),
+                reason: e.to_string(),
+            })?;
         Ok(call)
     }
 }
@@ -89,11 +102,17 @@ impl Call {
         params.send(std::mem::take(&mut self.rest)).await?;
         params.end().await?;
         // The prefixes of the asynchronous parameters carry nothing but their end.
-        let prefixes: Vec<String> =
-            self.owed.iter().filter(|p| is_prefix(p, &self.owed)).cloned().collect();
+        let prefixes: Vec<String> = self
+            .owed
+            .iter()
+            .filter(|p| is_prefix(p, &self.owed))
+            .cloned()
+            .collect();
         for path in prefixes {
             self.owed.remove(&path);
-            Sender::new(self.session.clone(), &peer, &path).end().await?;
+            Sender::new(self.session.clone(), &peer, &path)
+                .end()
+                .await?;
         }
         Ok(())
     }
@@ -152,7 +171,11 @@ impl Call {
         let subject = self.subject.clone();
         match error {
             RpcError::NoResponders { .. } => RpcError::NoResponders { subject },
-            RpcError::Status { code, text, .. } => RpcError::Status { subject, code, text },
+            RpcError::Status { code, text, .. } => RpcError::Status {
+                subject,
+                code,
+                text,
+            },
             other => other,
         }
     }
@@ -171,7 +194,9 @@ impl Drop for Call {
             Some(peer) => publish_later(&session, closing(&session, &peer, &owed, cancel)),
             None => {
                 // Somebody may still accept: it would wait for parameters for ever.
-                let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+                let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+                    return;
+                };
                 runtime.spawn(async move {
                     let handshake = tokio::time::timeout(CLOSE_WITHIN, session.handshake());
                     if let Ok(Ok(peer)) = handshake.await {
@@ -186,7 +211,10 @@ impl Drop for Call {
 /// The subjects that tell a peer that nothing more comes.
 fn closing(session: &Session, peer: &str, owed: &BTreeSet<String>, cancel: bool) -> Vec<String> {
     let cancel = (cancel && session.flowing_peer().is_some()).then(|| format!("{peer}.{CANCEL}"));
-    cancel.into_iter().chain(owed.iter().map(|path| format!("{peer}.{path}"))).collect()
+    cancel
+        .into_iter()
+        .chain(owed.iter().map(|path| format!("{peer}.{path}")))
+        .collect()
 }
 
 /// Every path whose end marker a call with these asynchronous parameters owes.
@@ -207,7 +235,9 @@ pub(super) fn with_prefixes(root: &str, paths: &[Path]) -> BTreeSet<String> {
 
 fn is_prefix(path: &str, all: &BTreeSet<String>) -> bool {
     let below = format!("{path}.");
-    all.range(below.clone()..).next().is_some_and(|p| p.starts_with(&below))
+    all.range(below.clone()..)
+        .next()
+        .is_some_and(|p| p.starts_with(&below))
 }
 
 /// Bytes that headers take in a message.
@@ -217,7 +247,9 @@ fn header_block_len(headers: &HeaderMap) -> usize {
     let lines = headers.iter().flat_map(|(name, values)| {
         let name: &str = name.as_ref();
         let name = name.len();
-        values.iter().map(move |value| name + ": ".len() + value.as_str().len() + END)
+        values
+            .iter()
+            .map(move |value| name + ": ".len() + value.as_str().len() + END)
     });
     VERSION + lines.sum::<usize>() + END
 }

@@ -165,7 +165,10 @@ impl Transport {
         let messages = client
             .subscribe(subject.clone())
             .await
-            .map_err(|e| RpcError::Nats { subject, reason: e.to_string() })?;
+            .map_err(|e| RpcError::Nats {
+                subject,
+                reason: e.to_string(),
+            })?;
         let shared = Arc::new(Shared {
             client,
             inbox,
@@ -177,7 +180,10 @@ impl Transport {
         // Both loops end with the transport; neither can fail on its own.
         tokio::spawn(dispatch(shared.clone(), messages, stop.clone()));
         tokio::spawn(keep_alive(shared.clone(), stop.clone()));
-        Ok(Self { shared, _stop: Arc::new(stop.drop_guard()) })
+        Ok(Self {
+            shared,
+            _stop: Arc::new(stop.drop_guard()),
+        })
     }
 
     /// The connection underneath.
@@ -204,7 +210,10 @@ impl Transport {
         self.client()
             .queue_subscribe(subject.clone(), queue)
             .await
-            .map_err(|e| RpcError::Nats { subject, reason: e.to_string() })
+            .map_err(|e| RpcError::Nats {
+                subject,
+                reason: e.to_string(),
+            })
     }
 }
 
@@ -243,7 +252,9 @@ async fn dispatch(
         };
         let Some(message) = message else { break };
         let subject = message.subject.clone();
-        let Some(rest) = subject.as_str().strip_prefix(&shared.inbox) else { continue };
+        let Some(rest) = subject.as_str().strip_prefix(&shared.inbox) else {
+            continue;
+        };
         let (id, path) = rest.split_once('.').unwrap_or((rest, ""));
         let Ok(id) = id.parse::<u64>() else { continue };
         let session = shared.lock().get(&id).and_then(Weak::upgrade);

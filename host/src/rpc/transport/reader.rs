@@ -25,7 +25,14 @@ impl PathReader {
     pub(super) fn new(session: Arc<Session>, path: String, first: Option<Bytes>) -> Self {
         let pieces = session.take_reader(&path);
         let first = first.filter(|piece| !piece.is_empty());
-        Self { session, path, pieces, first, ended: false, owed: 0 }
+        Self {
+            session,
+            path,
+            pieces,
+            first,
+            ended: false,
+            owed: 0,
+        }
     }
 
     /// The next piece; `None` at the end.
@@ -65,9 +72,15 @@ impl PathReader {
     /// # Errors
     /// [`RpcError::Timeout`], or what ended the session.
     pub async fn next_within(&mut self, limit: Duration) -> Result<Option<Bytes>, RpcError> {
-        tokio::time::timeout(limit, self.next()).await.unwrap_or_else(|_| {
-            Err(RpcError::Timeout { what: "data", subject: self.path.clone(), waited: limit })
-        })
+        tokio::time::timeout(limit, self.next())
+            .await
+            .unwrap_or_else(|_| {
+                Err(RpcError::Timeout {
+                    what: "data",
+                    subject: self.path.clone(),
+                    waited: limit,
+                })
+            })
     }
 
     async fn return_credit(&mut self, len: usize) {

@@ -31,7 +31,13 @@ impl Sender {
     pub(super) fn new(session: Arc<Session>, peer: &str, path: &str) -> Self {
         let credit = session.credit(path);
         let subject = format!("{peer}.{path}");
-        Self { session, subject, credit, unflushed: 0, ended: false }
+        Self {
+            session,
+            subject,
+            credit,
+            unflushed: 0,
+            ended: false,
+        }
     }
 
     /// Sends bytes, in pieces that the server takes, waiting for the receiver where it is slower.
@@ -78,12 +84,20 @@ impl Sender {
     }
 
     async fn publish(&self, payload: Bytes) -> Result<(), RpcError> {
-        let sent = self.session.shared.client.publish(self.subject.clone(), payload).await;
+        let sent = self
+            .session
+            .shared
+            .client
+            .publish(self.subject.clone(), payload)
+            .await;
         sent.map_err(|e| self.refused(&e))
     }
 
     fn refused(&self, error: &dyn std::error::Error) -> RpcError {
-        RpcError::Nats { subject: self.subject.clone(), reason: error.to_string() }
+        RpcError::Nats {
+            subject: self.subject.clone(),
+            reason: error.to_string(),
+        }
     }
 }
 
@@ -97,7 +111,10 @@ impl Drop for Sender {
 
 /// Sends empty messages from a place that cannot wait.
 pub(super) fn publish_later(session: &Session, subjects: impl IntoIterator<Item = String>) {
-    publish_later_with(session, subjects.into_iter().map(|subject| (subject, Bytes::new())));
+    publish_later_with(
+        session,
+        subjects.into_iter().map(|subject| (subject, Bytes::new())),
+    );
 }
 
 /// Sends messages from a place that cannot wait, in order.

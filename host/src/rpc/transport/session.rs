@@ -58,7 +58,10 @@ struct Slot {
 impl Slot {
     fn new() -> Self {
         let (pieces, reader) = mpsc::unbounded_channel();
-        Self { pieces: Some(pieces), reader: Some(reader) }
+        Self {
+            pieces: Some(pieces),
+            reader: Some(reader),
+        }
     }
 }
 
@@ -74,7 +77,12 @@ impl Session {
             credits: HashMap::new(),
             buffered: 0,
         };
-        Self { shared, id, state: Mutex::new(state), changed: watch::Sender::new(()) }
+        Self {
+            shared,
+            id,
+            state: Mutex::new(state),
+            changed: watch::Sender::new(()),
+        }
     }
 
     /// The subject at which the peer reaches this session.
@@ -102,13 +110,20 @@ impl Session {
     /// The peer, if it agreed on flow control and the call has not failed.
     pub(super) fn flowing_peer(&self) -> Option<String> {
         let state = self.state();
-        state.peer.clone().filter(|_| state.flow && state.failure.is_none())
+        state
+            .peer
+            .clone()
+            .filter(|_| state.flow && state.failure.is_none())
     }
 
     /// How long a peer that sends signs of life has sent nothing.
     pub(super) fn silence(&self) -> Duration {
         let state = self.state();
-        if state.flow { state.heard.elapsed() } else { Duration::ZERO }
+        if state.flow {
+            state.heard.elapsed()
+        } else {
+            Duration::ZERO
+        }
     }
 
     pub(super) fn failure(&self) -> Option<RpcError> {
@@ -187,11 +202,13 @@ impl Session {
         let subject = String::new();
         match message.status {
             Some(StatusCode::NO_RESPONDERS) => self.fail(RpcError::NoResponders { subject }),
-            Some(code) if code.as_u16() != 100 && !code.is_success() => self.fail(RpcError::Status {
-                subject,
-                code: code.as_u16(),
-                text: message.description,
-            }),
+            Some(code) if code.as_u16() != 100 && !code.is_success() => {
+                self.fail(RpcError::Status {
+                    subject,
+                    code: code.as_u16(),
+                    text: message.description,
+                })
+            }
             _ => match message.reply {
                 Some(peer) if self.peer().is_none() => {
                     self.set_peer(peer.to_string(), offers_flow(message.headers.as_ref()));
@@ -203,7 +220,9 @@ impl Session {
     }
 
     fn deliver_credit(&self, path: &str, payload: &[u8]) {
-        let Ok(bytes) = payload.try_into().map(u32::from_le_bytes) else { return };
+        let Ok(bytes) = payload.try_into().map(u32::from_le_bytes) else {
+            return;
+        };
         if let Some(credit) = self.state().credits.get(path) {
             // A peer cannot widen its window beyond the agreed one.
             let room = WINDOW.saturating_sub(credit.available_permits());
@@ -213,7 +232,11 @@ impl Session {
 
     fn deliver_piece(&self, path: &str, piece: Bytes) {
         let mut state = self.state();
-        let total = self.shared.buffered.load(Ordering::Relaxed).saturating_add(piece.len());
+        let total = self
+            .shared
+            .buffered
+            .load(Ordering::Relaxed)
+            .saturating_add(piece.len());
         let limit = match () {
             () if state.buffered.saturating_add(piece.len()) > SESSION_BUFFER_MAX => {
                 Some(SESSION_BUFFER_MAX)
@@ -281,11 +304,15 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.shared.lock().remove(&self.id);
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.shared.buffered.fetch_sub(state.buffered, Ordering::Relaxed);
+        self.shared
+            .buffered
+            .fetch_sub(state.buffered, Ordering::Relaxed);
     }
 }
 
 /// Whether a peer's headers offer flow control.
 pub(super) fn offers_flow(headers: Option<&HeaderMap>) -> bool {
-    headers.and_then(|h| h.get(FLOW_HEADER)).is_some_and(|v| v.as_str() == "1")
+    headers
+        .and_then(|h| h.get(FLOW_HEADER))
+        .is_some_and(|v| v.as_str() == "1")
 }

@@ -1,0 +1,296 @@
+//! Imports that no capability serves: each function becomes a call over whatever link there is when
+//! it is called. In this process if the target runs here, else across the lattice.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, Linker, LinkerInstance, ResourceType, Type, Val};
+use wasmtime::{Engine, StoreContextMut};
+
+use crate::capability::{FunctionType, RemoteTarget};
+use crate::link::BoundLink;
+
+use super::ctx::{Ctx, Grants};
+use super::failure;
+use super::spec::CallContext;
+
+/// Components on one host that may call each other in one chain.
+pub(super) const DEPTH_MAX: u8 = 16;
+
+/// A resource of an interface that only another component could serve: never made.
+struct Foreign;
+
+/// Finds out which interfaces a linker serves.
+#[derive(Default)]
+pub(super) struct Known(Mutex<HashMap<String, bool>>);
+
+impl Known {
+    /// Whether `linker` serves the interface, in a version that fits.
+    pub(super) fn serves(&self, linker: &Linker<Ctx>, interface: &str) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answer) = known.get(interface) {
+            return *answer;
+        }
+        // The linker alone knows which versions fit each other: ask it for a component that
+        // imports this interface and nothing of it.
+        let probe = Component::new(linker.engine(), importer(interface));
+        let answer = probe.is_ok_and(|probe| linker.instantiate_pre(&probe).is_ok());
+        known.insert(interface.to_owned(), answer);
+        answer
+    }
+}
+
+/// A component that imports an instance of this name with no exports, in binary form.
+fn importer(interface: &str) -> Vec<u8> {
+    let mut import = vec![1, 0];
+    leb128(&mut import, interface.len());
+    import.extend_from_slice(interface.as_bytes());
+    import.extend_from_slice(&[5, 0]);
+    let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+    bytes.extend_from_slice(&[7, 3, 1, 0x42, 0]);
+    bytes.push(10);
+    leb128(&mut bytes, import.len());
+    bytes.extend_from_slice(&import);
+    bytes
+}
+
+fn leb128(out: &mut Vec<u8>, mut value: usize) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Adds every import of `component` that `linker` does not serve.
+pub(super) fn add(
+    linker: &mut Linker<Ctx>,
+    component: &Component,
+    known: &Known,
+) -> wasmtime::Result<()> {
+    let engine = component.engine().clone();
+    let ty = component.component_type();
+    let base = linker.clone();
+    for (name, import) in ty.imports(&engine) {
+        match import.ty {
+            ComponentItem::ComponentInstance(instance) if !known.serves(&base, name) => {
+                let mut into = linker.instance(name)?;
+                for (export, item) in instance.exports(&engine) {
+                    add_item(&mut into, name, export, item.ty)?;
+                }
+            }
+            ComponentItem::ComponentFunc(ty) => add_function(&mut linker.root(), "", name, ty)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn add_item(
+    into: &mut LinkerInstance<'_, Ctx>,
+    interface: &str,
+    name: &str,
+    item: ComponentItem,
+) -> wasmtime::Result<()> {
+    match item {
+        ComponentItem::ComponentFunc(ty) => add_function(into, interface, name, ty),
+        ComponentItem::Resource(_) => {
+            into.resource(name, ResourceType::host::<Foreign>(), |_, _| Ok(()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One imported function, as it was declared.
+struct Import {
+    /// With version, as the component names it.
+    instance: String,
+    /// Without version, as links name it.
+    interface: String,
+    function: String,
+    /// Why no call can ever be made, if so.
+    impossible: Option<String>,
+}
+
+fn add_function(
+    into: &mut LinkerInstance<'_, Ctx>,
+    instance: &str,
+    function: &str,
+    ty: FunctionType,
+) -> wasmtime::Result<()> {
+    let mut types = ty.params().map(|(_, ty)| ty).chain(ty.results());
+    let impossible = types
+        .find_map(|ty| beyond_links(&ty))
+        .map(|what| format!("`{instance}#{function}` has a {what}, which links do not carry"));
+    let import = Arc::new(Import {
+        instance: instance.to_owned(),
+        interface: unversioned(instance).to_owned(),
+        function: function.to_owned(),
+        impossible,
+    });
+    if ty.async_() {
+        return into.func_new_concurrent(function, move |accessor, ty, params, results| {
+            let import = Arc::clone(&import);
+            Box::pin(async move {
+                let route = accessor.with(|mut access| Route::find(&import, &access.get().grants));
+                finish(
+                    &import,
+                    &ty,
+                    route.call(&import, &ty, params).await,
+                    results,
+                )
+            })
+        });
+    }
+    into.func_new_async(
+        function,
+        move |store: StoreContextMut<'_, Ctx>, ty, params, results| {
+            let import = Arc::clone(&import);
+            Box::new(async move {
+                let route = Route::find(&import, &store.data().grants);
+                finish(
+                    &import,
+                    &ty,
+                    route.call(&import, &ty, params).await,
+                    results,
+                )
+            })
+        },
+    )
+}
+
+/// What of a type keeps it from being carried over a link.
+fn beyond_links(ty: &Type) -> Option<&'static str> {
+    match ty {
+        Type::Own(_) | Type::Borrow(_) => Some("resource"),
+        Type::Stream(_) => Some("stream"),
+        Type::Future(_) => Some("future"),
+        Type::ErrorContext => Some("error context"),
+        Type::List(list) => beyond_links(&list.ty()),
+        Type::Option(option) => beyond_links(&option.ty()),
+        Type::Record(record) => record.fields().find_map(|field| beyond_links(&field.ty)),
+        Type::Tuple(tuple) => tuple.types().find_map(|ty| beyond_links(&ty)),
+        Type::Variant(v) => v
+            .cases()
+            .find_map(|case| case.ty.as_ref().and_then(beyond_links)),
+        Type::Result(result) => result
+            .ok()
+            .into_iter()
+            .chain(result.err())
+            .find_map(|ty| beyond_links(&ty)),
+        _ => None,
+    }
+}
+
+/// An interface's name without its version.
+pub(super) fn unversioned(interface: &str) -> &str {
+    interface
+        .split_once('@')
+        .map_or(interface, |(name, _)| name)
+}
+
+/// Where a call goes, worked out when it is made.
+enum Route {
+    Nowhere(String),
+    Over { link: Arc<BoundLink>, from: Origin },
+}
+
+struct Origin {
+    shared: Arc<super::shared::Shared>,
+    call: CallContext,
+    target: RemoteTarget,
+}
+
+impl Route {
+    fn find(import: &Import, grants: &Grants) -> Self {
+        if let Some(reason) = &import.impossible {
+            return Self::Nowhere(reason.clone());
+        }
+        let Some(link) = grants.link(&import.interface) else {
+            grants.missing_link(&import.interface);
+            return Self::Nowhere(format!(
+                "no link grants `{}` to `{}`",
+                import.interface, grants.shared.id
+            ));
+        };
+        let from = Origin {
+            shared: Arc::clone(&grants.shared),
+            call: grants.call.clone(),
+            target: grants.remote_target(&link),
+        };
+        Self::Over { link, from }
+    }
+
+    async fn call(
+        self,
+        import: &Import,
+        ty: &FunctionType,
+        params: &[Val],
+    ) -> Result<Vec<Val>, String> {
+        let (link, from) = match self {
+            Self::Nowhere(reason) => return Err(reason),
+            Self::Over { link, from } => (link, from),
+        };
+        if let Some(component) = from.shared.directory.component(&link.link.link.target) {
+            let call = CallContext {
+                depth: from.call.depth.saturating_add(1),
+                ..from.call
+            };
+            let instance = Some(import.instance.as_str()).filter(|name| !name.is_empty());
+            let call = component.call(call, instance, &import.function, params);
+            return Box::pin(call).await.map_err(|error| error.to_string());
+        }
+        let remote = &from.shared.remote;
+        remote
+            .call(
+                &from.target,
+                &import.instance,
+                &import.function,
+                params.to_vec(),
+                ty,
+            )
+            .await
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// Gives the guest its results, or a failure in the interface's own words; a function that has no
+/// words for it traps.
+fn finish(
+    import: &Import,
+    ty: &FunctionType,
+    answer: Result<Vec<Val>, String>,
+    results: &mut [Val],
+) -> wasmtime::Result<()> {
+    let reason = match answer {
+        Ok(values) if values.len() == results.len() => {
+            for (place, value) in results.iter_mut().zip(values) {
+                *place = value;
+            }
+            return Ok(());
+        }
+        Ok(_) => "the answer has another number of results".to_owned(),
+        Err(reason) => reason,
+    };
+    match (failure::result(ty, &reason), results) {
+        (Some(failure), [place]) => {
+            *place = failure;
+            Ok(())
+        }
+        _ => wasmtime::bail!(
+            "call to `{}#{}` failed: {reason}",
+            import.instance,
+            import.function
+        ),
+    }
+}
+
+/// Imports of a component by name, for `inspect` and the log.
+pub(super) fn import_names(engine: &Engine, component: &Component) -> Vec<String> {
+    component
+        .component_type()
+        .imports(engine)
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
