@@ -26,17 +26,8 @@ pub enum Command {
         config: Vec<ConfigName>,
         /// Memory and time limits in the wire's words.
         limits: Option<BTreeMap<String, String>>,
-    },
-    /// A running component gets another image.
-    Update {
-        /// The host.
-        host: HostId,
-        /// The component.
-        id: ComponentId,
-        /// The new image.
-        image: String,
-        /// Marks.
-        annotations: Annotations,
+        /// Whether a running component takes the image too; only our hosts do that rightly.
+        update: bool,
     },
     /// A provider starts on a host.
     StartProvider {
@@ -90,7 +81,6 @@ impl Command {
     pub fn subject(&self) -> Subject {
         match self {
             Self::Scale { host, id, .. }
-            | Self::Update { host, id, .. }
             | Self::StartProvider { host, id, .. }
             | Self::StopProvider { host, id } => Subject::Workload(host.clone(), id.clone()),
             Self::PutLink(link) => Subject::Link(link.key()),
@@ -104,7 +94,6 @@ impl Command {
     pub fn host(&self) -> Option<&HostId> {
         match self {
             Self::Scale { host, .. }
-            | Self::Update { host, .. }
             | Self::StartProvider { host, .. }
             | Self::StopProvider { host, .. } => Some(host),
             Self::PutLink(_) | Self::DeleteLink(_) | Self::PutConfig { .. } | Self::DeleteConfig(_) => None,
@@ -116,7 +105,7 @@ impl Command {
     pub fn starts(&self) -> bool {
         match self {
             Self::Scale { count, .. } => *count > 0,
-            Self::Update { .. } | Self::StartProvider { .. } => true,
+            Self::StartProvider { .. } => true,
             Self::StopProvider { .. }
             | Self::PutLink(_)
             | Self::DeleteLink(_)
@@ -129,8 +118,10 @@ impl Command {
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Scale { host, id, count, .. } => write!(f, "{host} {id}={count}"),
-            Self::Update { host, id, image, .. } => write!(f, "{host} {id}->{image}"),
+            Self::Scale { host, id, count, image, update, .. } => {
+                write!(f, "{host} {id}={count}")?;
+                if *update { write!(f, "@{image}") } else { Ok(()) }
+            }
             Self::StartProvider { host, id, .. } => write!(f, "{host} +{id}"),
             Self::StopProvider { host, id } => write!(f, "{host} -{id}"),
             Self::PutLink(link) => write!(

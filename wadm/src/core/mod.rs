@@ -1,0 +1,520 @@
+//! The controller without its I/O: what it hears goes in, what it wants comes out.
+//!
+//! Level-triggered: whatever happens only marks applications as worth another look; a pass plans
+//! them from everything that is known and sends what the plan says. What was sent is remembered
+//! until it is seen or given up, so a pass never repeats itself.
+
+mod flights;
+mod io;
+mod time;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::ctl::Fence;
+use proto::id::HostId;
+use proto::manifest::Manifest;
+use proto::wadm_api::{PlanPreview, Status};
+
+pub use io::{CommandId, Input, Output, Reply, Request};
+pub use time::Time;
+
+use crate::plan::{self, Applications, Flight, Pending, Planned, SHARED, Subject};
+use crate::view::{Changes, View};
+
+/// What a deploy would change.
+pub type Preview = PlanPreview;
+
+/// Hosts that may still be unheard of after a take-over get this long to speak up.
+const GATHER: Duration = Duration::from_millis(2200);
+
+/// The longest that a take-over waits for inventories that were asked for.
+const GATHER_MAX: Duration = Duration::from_secs(6);
+
+/// After a lost connection, hosts get this long before silence counts again.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(1500);
+
+/// A gap between two steps that only a stalled or suspended process explains.
+const STALL: Duration = Duration::from_millis(2500);
+
+/// Hosts that come and go concern every application; they are looked at together.
+const MEMBERSHIP_PAUSE: Duration = Duration::from_millis(150);
+
+/// The controller's times.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// Silence after which a host without pulses is lost.
+    pub heartbeat_lost_after: Duration,
+    /// How often everything is planned again, whether anything was heard or not.
+    pub resync_every: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { heartbeat_lost_after: crate::view::HEARTBEAT_LOST_AFTER, resync_every: Duration::from_secs(30) }
+    }
+}
+
+/// One lattice's controller.
+#[derive(Debug)]
+pub struct Controller {
+    timing: Timing,
+    apps: Applications,
+    loaded: bool,
+    view: View,
+    pending: Pending,
+    fence: Option<Fence>,
+    connected: bool,
+    /// Since when this controller leads, and until when it only listens.
+    leads_since: Option<Time>,
+    hold_until: Time,
+    pinged: u8,
+    dirty: BTreeSet<String>,
+    /// Everything is to be planned, from then on.
+    all_dirty: Option<Time>,
+    wakes: BTreeMap<String, Time>,
+    resync_at: Time,
+    expiry_at: Option<Time>,
+    last_step: Option<Time>,
+    published: BTreeMap<String, Status>,
+    next_command: u64,
+    outputs: Vec<Output>,
+}
+
+impl Controller {
+    /// A controller that has heard of nothing yet.
+    #[must_use]
+    pub fn new(timing: Timing) -> Self {
+        let mut view = View::default();
+        view.set_heartbeat_lost_after(timing.heartbeat_lost_after);
+        Self {
+            timing,
+            apps: Applications::default(),
+            loaded: false,
+            view,
+            pending: Pending::default(),
+            fence: None,
+            connected: true,
+            leads_since: None,
+            hold_until: Time::default(),
+            pinged: 0,
+            dirty: BTreeSet::new(),
+            all_dirty: None,
+            wakes: BTreeMap::new(),
+            resync_at: Time::default(),
+            expiry_at: None,
+            last_step: None,
+            published: BTreeMap::new(),
+            next_command: 0,
+            outputs: Vec::new(),
+        }
+    }
+
+    /// What the lattice looks like.
+    #[must_use]
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// What is under way and what failed.
+    #[must_use]
+    pub fn pending(&self) -> &Pending {
+        &self.pending
+    }
+
+    /// Deployed applications by name, and those that were.
+    #[must_use]
+    pub fn applications(&self) -> Vec<String> {
+        self.apps.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether it leads and has heard enough to act.
+    #[must_use]
+    pub fn is_acting(&self, now: Time) -> bool {
+        self.fence.is_some() && self.loaded && self.connected && self.gathered(now) && self.view.links_known()
+    }
+
+    /// What deploying `manifest` would change.
+    #[must_use]
+    pub fn preview(&self, manifest: Arc<Manifest>, now: Time) -> Preview {
+        plan::preview(&self.apps, &self.view, manifest, now)
+    }
+
+    /// Takes note of something; what follows from it comes out of the next [`Controller::step`].
+    pub fn handle(&mut self, input: Input, now: Time) {
+        match input {
+            Input::Store { deployed, retired } => {
+                self.apps.load(deployed, retired);
+                self.loaded = true;
+                self.all_dirty = Some(now);
+            }
+            Input::Application { name, deployed } => self.application(&name, deployed, now),
+            Input::Retired { name, manifests } => {
+                if self.apps.retire(&name, manifests) {
+                    self.mark_related(&name);
+                }
+            }
+            Input::Event { source, event } => {
+                let changes = self.view.apply_event(&source, &event, None, now);
+                self.absorb(changes, now);
+            }
+            Input::Pulse(pulse) => {
+                let changes = self.view.apply_pulse(&pulse, now);
+                self.absorb(changes, now);
+            }
+            Input::Ping(host) => {
+                let changes = self.view.apply_ping(&host, now);
+                self.absorb(changes, now);
+            }
+            Input::Inventory { host, inventory } => {
+                let changes = self.view.apply_inventory(&host, &inventory, now);
+                self.absorb(changes, now);
+            }
+            Input::NoInventory { host, no_responders } => {
+                if no_responders {
+                    let changes = self.view.no_responders(&host, now);
+                    self.absorb(changes, now);
+                }
+            }
+            Input::Links(links) => {
+                let first = !self.view.links_known();
+                let changes = self.view.apply_links(links);
+                if first {
+                    self.all_dirty = Some(now);
+                }
+                self.absorb(changes, now);
+            }
+            Input::LinksOf { source, links } => {
+                let changes = self.view.apply_links_of(&source, links);
+                self.absorb(changes, now);
+            }
+            Input::Configs(configs) => {
+                let changes = self.view.apply_configs(configs);
+                self.all_dirty = Some(now);
+                self.absorb(changes, now);
+            }
+            Input::Config { name, value } => {
+                let changes = self.view.apply_config(&name, value);
+                self.absorb(changes, now);
+            }
+            Input::Reply { id, reply } => self.reply(id, reply, now),
+            Input::Leadership(fence) => self.leadership(fence, now),
+            Input::Connected(connected) => self.connection(connected, now),
+            Input::Retry { application } => self.retry(application.as_deref(), now),
+            Input::Published { name, status } => {
+                self.published.entry(name).or_insert(status);
+            }
+        }
+    }
+
+    /// Decides what has become due and returns everything that is to be done.
+    pub fn step(&mut self, now: Time) -> Vec<Output> {
+        if let Some(last) = self.last_step.replace(now)
+            && now.since(last) > STALL
+        {
+            // The process was stopped or starved: the silence was ours.
+            self.view.forgive(now, now.since(last));
+            self.expiry_at = None;
+        }
+        if self.connected && now >= self.hold_until && self.expiry_at.is_none_or(|at| at <= now) {
+            let changes = self.view.expire(now);
+            self.absorb(changes, now);
+            self.expiry_at = self.view.next_expiry(now);
+        }
+        self.ask_when_new(now);
+        self.give_up_overdue(now);
+        for subject in self.pending.settle(now) {
+            self.mark_subject(&subject);
+        }
+        if self.is_acting(now) {
+            self.pass(now);
+        }
+        std::mem::take(&mut self.outputs)
+    }
+
+    /// When to call [`Controller::step`] although nothing was heard.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Time> {
+        let now = self.last_step.unwrap_or_default();
+        let mut wakes = vec![self.expiry_at, self.pending.next_due(now), self.pending.next_settle()];
+        if self.fence.is_some() {
+            wakes.push(self.all_dirty);
+            wakes.push(self.wakes.values().min().copied());
+            wakes.push(Some(self.resync_at));
+            if !self.dirty.is_empty() {
+                wakes.push(Some(now));
+            }
+        }
+        if let Some(since) = self.leads_since.filter(|_| !self.gathered(now)) {
+            wakes.extend([Some(since + GATHER / 3), Some(since + GATHER), Some(since + GATHER_MAX)]);
+        }
+        if self.hold_until > now {
+            wakes.push(Some(self.hold_until));
+        }
+        wakes.into_iter().flatten().filter(|at| *at > now || !self.outputs.is_empty() || self.can_act_at(*at)).min()
+    }
+
+    /// Whether something that was due before now can be done now.
+    fn can_act_at(&self, at: Time) -> bool {
+        let now = self.last_step.unwrap_or_default();
+        at <= now && self.is_acting(now)
+    }
+
+    fn application(&mut self, name: &str, deployed: Option<Arc<Manifest>>, now: Time) {
+        let before = self.apps.related(name);
+        let known = self.apps.knows(name);
+        if deployed.is_none() && !known {
+            return;
+        }
+        let retired = self.apps.set(name, deployed);
+        self.dirty.extend(before);
+        self.mark_related(name);
+        // Others may have links to a name that is declared now, or no longer.
+        let open: BTreeSet<String> = self.apps.open_targets().values().flatten().cloned().collect();
+        self.dirty.extend(open);
+        self.dirty.insert(SHARED.to_owned());
+        self.forgive(Some(name));
+        if retired {
+            self.publish_retired(name);
+        }
+        let _ = now;
+    }
+
+    fn publish_retired(&mut self, name: &str) {
+        if self.fence.is_none() {
+            return;
+        }
+        if let Some(app) = self.apps.get(name) {
+            self.outputs.push(Output::Retire { name: name.to_owned(), manifests: app.retired.clone() });
+        }
+    }
+
+    fn retry(&mut self, application: Option<&str>, now: Time) {
+        self.forgive(application);
+        match application {
+            Some(name) => {
+                self.dirty.insert(name.to_owned());
+                self.dirty.insert(SHARED.to_owned());
+            }
+            None => self.all_dirty = Some(now),
+        }
+    }
+
+    /// Forgets the failures of one application's subjects, or of all.
+    fn forgive(&mut self, application: Option<&str>) {
+        let apps = &self.apps;
+        let belongs = |subject: &Subject| match (application, subject) {
+            (None, _) => true,
+            (Some(name), Subject::Workload(_, id)) => apps.owner(id).is_none_or(|owner| owner == name),
+            (Some(name), Subject::Link(key)) => apps.owner(&key.source).is_none_or(|owner| owner == name),
+            (Some(name), Subject::Config(config)) => {
+                apps.config_users(config).is_none_or(|users| users.contains(name))
+            }
+        };
+        for subject in self.pending.forgive(belongs) {
+            self.mark_subject(&subject);
+        }
+    }
+
+    fn leadership(&mut self, fence: Option<Fence>, now: Time) {
+        if fence == self.fence {
+            return;
+        }
+        self.pending.clear();
+        self.published.clear();
+        self.wakes.clear();
+        self.dirty.clear();
+        self.leads_since = fence.is_some().then_some(now);
+        self.pinged = 0;
+        self.all_dirty = fence.is_some().then_some(now);
+        self.resync_at = now + self.timing.resync_every;
+        self.fence = fence;
+    }
+
+    fn connection(&mut self, connected: bool, now: Time) {
+        if connected == self.connected {
+            return;
+        }
+        self.connected = connected;
+        if !connected {
+            return;
+        }
+        // Nothing could be heard: every host's silence starts anew, answers may be lost.
+        self.view.forgive(now, Duration::from_secs(24 * 3600));
+        self.view.resync();
+        self.hold_until = now + RECONNECT_PAUSE;
+        self.expiry_at = None;
+        self.pending.hurry(now + RECONNECT_PAUSE);
+        self.outputs.push(Output::Ask(Request::Ping));
+        self.outputs.push(Output::Ask(Request::Links));
+        self.all_dirty = Some(self.hold_until);
+    }
+
+    /// A new leader asks the lattice what there is: twice, as answers get lost.
+    fn ask_when_new(&mut self, now: Time) {
+        let Some(since) = self.leads_since else { return };
+        if self.pinged < 2 && self.connected && now.since(since) >= GATHER / 3 * u32::from(self.pinged) {
+            self.pinged += 1;
+            self.outputs.push(Output::Ask(Request::Ping));
+            if !self.view.links_known() {
+                self.outputs.push(Output::Ask(Request::Links));
+            }
+        }
+    }
+
+    /// Whether a new leader has heard enough of the lattice to act on it.
+    fn gathered(&self, now: Time) -> bool {
+        let Some(since) = self.leads_since else { return false };
+        if now < self.hold_until {
+            return false;
+        }
+        let waited = now.since(since);
+        let unknown = self.view.hosts().any(|host| !host.usable() && host.lost_since.is_none());
+        waited >= GATHER_MAX || (waited >= GATHER && !unknown)
+    }
+
+    /// What a change in the view means: what to ask, what has landed, whom to plan again.
+    fn absorb(&mut self, changes: Changes, now: Time) {
+        if changes.is_empty() {
+            return;
+        }
+        self.outputs.extend(changes.ask.iter().map(|host| Output::Ask(Request::Inventory(host.clone()))));
+        if changes.links_stale {
+            self.outputs.push(Output::Ask(Request::Links));
+        }
+        for host in &changes.restarted {
+            self.pending.forget_host(host);
+        }
+        for host in &changes.hosts {
+            self.host_changed(host, now);
+        }
+        for (host, id) in &changes.workloads {
+            self.workload_changed(host, id, now);
+        }
+        for failure in changes.failures {
+            self.start_failed(failure, now);
+        }
+        self.dirty.extend(changes.applications);
+        for source in &changes.sources {
+            self.links_changed(source, now);
+        }
+        for config in &changes.configs {
+            self.config_changed(config, now);
+        }
+    }
+
+    fn host_changed(&mut self, host: &HostId, now: Time) {
+        if self.view.host(host).is_none_or(|host| host.lost_since.is_some()) {
+            self.pending.drop_flights_to(host);
+        }
+        let at = now + MEMBERSHIP_PAUSE;
+        self.all_dirty = Some(self.all_dirty.map_or(at, |before| before.min(at)));
+        if let Some(expiry) = self.view.host(host).and_then(|_| self.view.next_expiry(now)) {
+            self.expiry_at = Some(self.expiry_at.map_or(expiry, |before| before.min(expiry)));
+        }
+    }
+
+    fn mark_related(&mut self, name: &str) {
+        let related = self.apps.related(name);
+        self.dirty.extend(related);
+    }
+
+    /// Marks whoever a subject belongs to.
+    fn mark_subject(&mut self, subject: &Subject) {
+        match subject {
+            Subject::Workload(_, id) | Subject::Link(proto::link::LinkKey { source: id, .. }) => {
+                match self.apps.owner(id) {
+                    Some(owner) => self.dirty.insert(owner.to_owned()),
+                    None => self.mark_retired(),
+                };
+            }
+            Subject::Config(name) => match self.apps.config_users(name).cloned() {
+                Some(users) => self.dirty.extend(users),
+                None => {
+                    self.mark_retired();
+                }
+            },
+        }
+        self.dirty.insert(SHARED.to_owned());
+    }
+
+    /// Marks applications of which something may remain.
+    fn mark_retired(&mut self) -> bool {
+        let retired = self.apps.iter().filter(|(_, app)| !app.retired.is_empty()).map(|(name, _)| name.clone());
+        let before = self.dirty.len();
+        self.dirty.extend(retired.collect::<Vec<_>>());
+        before != self.dirty.len()
+    }
+
+    /// Plans what is marked and sends what the plan says.
+    fn pass(&mut self, now: Time) {
+        if now >= self.resync_at {
+            self.resync_at = now + self.timing.resync_every;
+            self.all_dirty = Some(now);
+        }
+        if self.all_dirty.is_some_and(|at| at <= now) {
+            self.all_dirty = None;
+            self.dirty.extend(self.apps.iter().map(|(name, _)| name.clone()));
+            self.dirty.insert(SHARED.to_owned());
+        }
+        let woken: Vec<String> =
+            self.wakes.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect();
+        self.dirty.extend(woken);
+        if self.dirty.is_empty() {
+            return;
+        }
+        if !self.apps.open_targets().is_empty() {
+            self.dirty.insert(SHARED.to_owned());
+        }
+        let names = std::mem::take(&mut self.dirty);
+        for name in &names {
+            self.wakes.remove(name);
+        }
+        let plan = plan::plan_some(&names, &self.apps, &self.view, &self.pending, now);
+        let sends = !plan.commands.is_empty();
+        for planned in plan.commands {
+            self.send(planned, now);
+        }
+        for config in plan.unknown {
+            self.outputs.push(Output::Ask(Request::Config(config)));
+        }
+        for (name, at) in plan.wakes {
+            self.wakes.insert(name, at.max(now + Duration::from_millis(1)));
+        }
+        for (name, status) in plan.statuses {
+            if self.published.get(&name) != Some(&status) {
+                self.published.insert(name.clone(), status.clone());
+                self.outputs.push(Output::Publish { name, status });
+            }
+        }
+        if sends {
+            // A second look shows what is on its way in the status, and where built-ins follow.
+            self.dirty.insert(SHARED.to_owned());
+        }
+        for name in plan.cleaned {
+            if self.apps.get(&name).is_some_and(|app| !app.retired.is_empty()) {
+                self.apps.cleaned(&name);
+                self.outputs.push(Output::Retire { name, manifests: Vec::new() });
+            }
+        }
+    }
+
+    fn send(&mut self, planned: Planned, now: Time) {
+        let Some(fence) = self.fence.clone() else { return };
+        self.next_command += 1;
+        let id = CommandId(self.next_command);
+        self.before_sending(&planned);
+        self.outputs.push(Output::Send { id, command: planned.command.clone(), fence });
+        self.pending.send(Flight {
+            id,
+            command: planned.command,
+            sent: now,
+            accepted: None,
+            deadline: now + flights::ANSWER_MAX,
+            refreshes: planned.refreshes,
+        });
+    }
+}

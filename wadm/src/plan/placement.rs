@@ -1,0 +1,239 @@
+//! Which host gets how many. One function for components and providers, which differ only in how
+//! many a host can take.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::context::Context;
+use super::desired::{SpreadWant, Workload};
+use super::pending::Flight;
+use super::command::Command;
+use crate::view::{Instance, Kind};
+
+/// What a host should have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    /// So many instances.
+    pub count: u32,
+    /// The spread that most of them belong to.
+    pub spread: String,
+}
+
+/// One host's part in a workload now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Current<'a> {
+    /// What is seen to run.
+    pub instance: Option<&'a Instance>,
+    /// What was sent and not yet seen.
+    pub flight: Option<&'a Flight>,
+}
+
+impl Current<'_> {
+    /// Instances seen.
+    pub(super) fn seen(&self) -> u32 {
+        self.instance.map_or(0, |instance| instance.count)
+    }
+
+    /// Instances once the command under way is done.
+    pub(super) fn effective(&self) -> u32 {
+        match self.flight.map(|flight| &flight.command) {
+            Some(Command::Scale { count, .. }) => *count,
+            Some(Command::StartProvider { .. }) => 1,
+            Some(Command::StopProvider { .. }) => 0,
+            _ => self.seen(),
+        }
+    }
+}
+
+/// Why a spread does not get all it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Shortage {
+    /// Too few hosts have the labels.
+    Labels,
+    /// Hosts have the labels, but are cordoned or draining.
+    Cordoned,
+    /// Hosts have the labels, but it fails there and has to wait.
+    Failing,
+}
+
+/// A spread that does not get all it should.
+#[derive(Clone, Debug)]
+pub(super) struct Short<'w> {
+    pub spread: &'w SpreadWant,
+    pub placeable: u32,
+    pub fitting: usize,
+    pub why: Shortage,
+}
+
+/// Where a workload goes.
+#[derive(Debug, Default)]
+pub(super) struct Placement<'w> {
+    /// By position of the host.
+    pub targets: BTreeMap<usize, Target>,
+    /// What is missing.
+    pub short: Vec<Short<'w>>,
+    /// Instances that must not be given up before others are seen to run.
+    pub floor: u32,
+    /// Instances the manifest asks for.
+    pub wanted: u32,
+}
+
+/// One host that may take a share.
+struct Slot {
+    host: usize,
+    effective: u32,
+    taken: u32,
+    load: u32,
+}
+
+pub(super) type CurrentByHost<'a> = BTreeMap<usize, Current<'a>>;
+
+/// What of a workload runs or is under way, by position of the host.
+pub(super) fn current<'a>(cx: &Context<'a>, workload: &Workload) -> CurrentByHost<'a> {
+    let seen = cx.view.hosts_running(&workload.id).map(|host| &host.id);
+    let flying = cx.pending.hosts_flying(&workload.id);
+    let mut found = BTreeMap::new();
+    for host in seen.chain(flying) {
+        let Some(at) = cx.position(host) else { continue };
+        let instance = cx.hosts[at].instances.get(&workload.id);
+        let flight = cx.pending.workload(host, &workload.id);
+        found.insert(at, Current { instance, flight });
+    }
+    found
+}
+
+/// Places a workload: by weight over the spreads (already counted), then evenly over the hosts of
+/// each, with as few moves as possible.
+pub(super) fn place<'w>(cx: &Context<'_>, workload: &'w Workload, now: &CurrentByHost<'_>) -> Placement<'w> {
+    let mut placement = Placement::default();
+    let fitting: Vec<Rc<Vec<usize>>> =
+        workload.spreads.iter().map(|spread| cx.fitting(spread, workload.ours_only)).collect();
+    // The spread with the fewest hosts chooses first: the others have somewhere else to go.
+    let mut order: Vec<usize> = (0..workload.spreads.len()).collect();
+    order.sort_by_key(|at| fitting[*at].len());
+    for at in order {
+        let spread = &workload.spreads[at];
+        let fit = &fitting[at];
+        let willing = willing(cx, workload, fit, now);
+        let given = if workload.daemon || spread.hosts.is_some() {
+            placement.daemon(spread, fit, &willing)
+        } else {
+            placement.share(cx, workload, spread, fit, &willing, now)
+        };
+        let asked = if workload.daemon { given.max(1) } else { spread.count };
+        if given < asked && spread.count > 0 && spread.hosts.is_none() {
+            placement.short.push(Short {
+                spread,
+                placeable: given,
+                fitting: fit.len(),
+                why: shortage(cx, workload, fit),
+            });
+        }
+    }
+    placement
+}
+
+/// Of the fitting hosts, those that take (or keep) a share: not one that is cordoned or failing and
+/// has none yet, not one that is draining while there are others.
+fn willing(cx: &Context<'_>, workload: &Workload, fit: &[usize], now: &CurrentByHost<'_>) -> Vec<usize> {
+    let has = |at: &usize| now.get(at).is_some_and(|current| current.effective() > 0);
+    let failures = cx.pending.failures_of(&workload.id);
+    let waits = |at: &usize| {
+        failures.and_then(|failures| failures.get(&cx.hosts[*at].id)).is_some_and(|failure| {
+            failure.retry_at > cx.now && failure.image.as_ref().is_none_or(|image| *image == workload.image)
+        })
+    };
+    let plain: Vec<usize> =
+        fit.iter().copied().filter(|at| !cx.hosts[*at].draining() && (has(at) || !cx.hosts[*at].cordoned())).collect();
+    let well: Vec<usize> = plain.iter().copied().filter(|at| has(at) || !waits(at)).collect();
+    if !plain.is_empty() {
+        return well;
+    }
+    fit.iter().copied().filter(has).collect()
+}
+
+fn shortage(cx: &Context<'_>, workload: &Workload, fit: &[usize]) -> Shortage {
+    let failures = cx.pending.failures_of(&workload.id);
+    let failing = failures.is_some_and(|failures| fit.iter().any(|at| failures.contains_key(&cx.hosts[*at].id)));
+    let cordoned = fit.iter().any(|at| cx.hosts[*at].cordoned());
+    if failing {
+        Shortage::Failing
+    } else if cordoned {
+        Shortage::Cordoned
+    } else {
+        Shortage::Labels
+    }
+}
+
+impl Placement<'_> {
+    fn add(&mut self, host: usize, count: u32, spread: &SpreadWant) {
+        let target = self.targets.entry(host).or_insert(Target { count: 0, spread: spread.name.clone() });
+        if count > target.count {
+            target.spread.clone_from(&spread.name);
+        }
+        target.count += count;
+    }
+
+    /// The same on every host that no other spread has.
+    fn daemon(&mut self, spread: &SpreadWant, fit: &[usize], willing: &[usize]) -> u32 {
+        let mut given = 0;
+        for host in willing {
+            if !self.targets.contains_key(host) && spread.count > 0 {
+                self.add(*host, spread.count, spread);
+                given += spread.count;
+            }
+        }
+        self.wanted += spread.count * u32::try_from(fit.len()).unwrap_or(u32::MAX);
+        given
+    }
+
+    /// A share, divided evenly.
+    fn share(
+        &mut self,
+        cx: &Context<'_>,
+        workload: &Workload,
+        spread: &SpreadWant,
+        fit: &[usize],
+        willing: &[usize],
+        now: &CurrentByHost<'_>,
+    ) -> u32 {
+        let one_each = workload.kind == Kind::Provider;
+        self.wanted += spread.count;
+        let possible = if one_each { u32::try_from(fit.len()).unwrap_or(u32::MAX) } else { u32::MAX };
+        if !fit.is_empty() {
+            self.floor += spread.count.min(possible);
+        }
+        let slot = |host: &usize| {
+            let taken = self.targets.get(host).map_or(0, |target| target.count);
+            let effective = now.get(host).map_or(0, Current::effective);
+            Slot { host: *host, effective: effective.saturating_sub(taken), taken, load: cx.load(*host) }
+        };
+        let mut slots: Vec<Slot> = willing.iter().map(slot).collect();
+        // Hosts that another spread of this workload uses are left to it where possible.
+        if one_each || slots.iter().any(|slot| slot.taken == 0) {
+            slots.retain(|slot| slot.taken == 0);
+        }
+        let hosts = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+        if hosts == 0 || spread.count == 0 {
+            return 0;
+        }
+        let count = if one_each { spread.count.min(hosts) } else { spread.count };
+        let (base, extra) = (count / hosts, count % hosts);
+        let used = if base > 0 { slots.len() } else { extra as usize };
+        // Who has most keeps most; among equals the least loaded host is first.
+        let rank = |slot: &Slot| (std::cmp::Reverse(slot.effective), slot.taken, slot.load, slot.host);
+        if used < slots.len() {
+            slots.select_nth_unstable_by_key(used, rank);
+            slots.truncate(used);
+        }
+        slots.sort_unstable_by_key(rank);
+        for (index, slot) in slots.iter().enumerate() {
+            let share = base + u32::from(index < extra as usize);
+            if slot.effective == 0 && slot.taken == 0 {
+                cx.add_load(slot.host);
+            }
+            self.add(slot.host, share, spread);
+        }
+        count
+    }
+}

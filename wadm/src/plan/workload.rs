@@ -1,0 +1,394 @@
+//! What brings one component or provider from what runs to what should.
+
+use std::collections::BTreeSet;
+
+use proto::id::ConfigName;
+use proto::wadm_api::{ComponentDetail, HostDetail, ScalerStatus, StatusInfo, StatusType, UnmetRequirement};
+
+use super::command::{Command, Subject};
+use super::context::Context;
+use super::desired::Workload;
+use super::placement::{self, Current, CurrentByHost, Placement, Target};
+use super::reason;
+use crate::core::Time;
+use crate::view::{Health, Instance, Kind};
+
+/// What is to be done for one workload, and how it stands.
+#[derive(Debug)]
+pub(super) struct WorkloadPlan {
+    pub commands: Vec<Planned>,
+    pub status: ScalerStatus,
+    pub detail: ComponentDetail,
+    /// When to look again although nothing was heard.
+    pub wake: Option<Time>,
+    /// Everything runs as it should: nothing old is left, nothing is under way.
+    pub settled: bool,
+}
+
+/// A command with what has to be remembered about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// The command.
+    pub command: Command,
+    /// The application it is for.
+    pub application: String,
+    /// The scaler whose settings it brings to something that runs already.
+    pub refreshes: Option<String>,
+}
+
+/// Decides for one workload. `missing` are configs it names that do not exist (yet).
+pub(super) fn decide(cx: &Context<'_>, app: &str, workload: &Workload, missing: &[Missing]) -> WorkloadPlan {
+    let now = placement::current(cx, workload);
+    let placement = placement::place(cx, workload, &now);
+    let mut decision = Decision {
+        cx,
+        app,
+        workload,
+        commands: Vec::new(),
+        busy: 0,
+        outdated: 0,
+        wake: None,
+        budget: 0,
+        held: !missing.is_empty(),
+    };
+    decision.start(&placement, &now);
+    decision.replace(&placement, &now);
+    decision.reduce(&placement, &now);
+    decision.finish(&placement, &now, missing)
+}
+
+/// A config that stands in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    pub name: ConfigName,
+    /// Whether wadm is about to put it itself.
+    pub owned: bool,
+}
+
+struct Decision<'c, 'a> {
+    cx: &'c Context<'a>,
+    app: &'c str,
+    workload: &'c Workload,
+    commands: Vec<Planned>,
+    /// Hosts with something under way.
+    busy: usize,
+    /// Hosts that run something else than they should.
+    outdated: usize,
+    wake: Option<Time>,
+    /// Instances that may be given up now.
+    budget: u32,
+    /// Nothing is started while a config is missing.
+    held: bool,
+}
+
+impl Decision<'_, '_> {
+    fn push(&mut self, command: Command, refreshes: Option<String>) {
+        self.busy += 1;
+        self.commands.push(Planned { command, application: self.app.to_owned(), refreshes });
+    }
+
+    fn wake(&mut self, at: Time) {
+        self.wake = Some(self.wake.map_or(at, |before| before.min(at)));
+    }
+
+    fn must_wait(&mut self, host: usize) -> bool {
+        let subject = Subject::Workload(self.cx.hosts[host].id.clone(), self.workload.id.clone());
+        let waits = self.cx.pending.must_wait(&subject, Some(&self.workload.image), self.cx.now);
+        if waits && let Some(failure) = self.cx.pending.failure(&subject) {
+            self.wake(failure.retry_at);
+        }
+        waits
+    }
+
+    fn run(&self, host: usize, target: &Target, update: bool) -> Command {
+        let (host, workload) = (self.cx.hosts[host].id.clone(), self.workload);
+        let annotations = workload.annotations(&target.spread);
+        match workload.kind {
+            Kind::Component => Command::Scale {
+                host,
+                id: workload.id.clone(),
+                image: workload.image.clone(),
+                count: target.count,
+                annotations,
+                config: workload.config.clone(),
+                limits: workload.limits.clone(),
+                update,
+            },
+            Kind::Provider => Command::StartProvider {
+                host,
+                id: workload.id.clone(),
+                image: workload.image.clone(),
+                annotations,
+                config: workload.config.clone(),
+            },
+        }
+    }
+
+    fn stop(&self, host: usize, instance: &Instance, count: u32) -> Command {
+        let (host, id) = (self.cx.hosts[host].id.clone(), self.workload.id.clone());
+        match instance.kind {
+            Kind::Provider => Command::StopProvider { host, id },
+            Kind::Component => Command::Scale {
+                host,
+                id,
+                image: instance.image.clone(),
+                count,
+                annotations: instance.annotations.clone(),
+                config: self.workload.config.clone(),
+                limits: None,
+                update: false,
+            },
+        }
+    }
+
+    /// Starts what is missing and adds to what is too few.
+    fn start(&mut self, placement: &Placement<'_>, now: &CurrentByHost<'_>) {
+        for (host, target) in &placement.targets {
+            let current = now.get(host).copied().unwrap_or(Current { instance: None, flight: None });
+            if current.flight.is_some() {
+                self.busy += 1;
+                continue;
+            }
+            let wanted = match current.instance {
+                None => true,
+                Some(instance) => {
+                    self.workload.has_image(instance) && self.is_current(*host, instance) && instance.count < target.count
+                }
+            };
+            if wanted && !self.held && !self.must_wait(*host) {
+                self.push(self.run(*host, target, false), None);
+            }
+        }
+    }
+
+    /// Whether the instance has the right settings, or at least all that can be given to it.
+    fn is_current(&self, host: usize, instance: &Instance) -> bool {
+        let workload = self.workload;
+        // A provider that someone started by hand is left as it is.
+        let foreign = instance.kind == Kind::Provider && instance.application().is_none();
+        foreign
+            || workload.has_settings(instance)
+            || self.cx.pending.is_refreshed(&self.cx.hosts[host].id, &workload.id, &workload.scaler)
+    }
+
+    /// Replaces what has another image or other settings, a few hosts at a time.
+    fn replace(&mut self, placement: &Placement<'_>, now: &CurrentByHost<'_>) {
+        let mut outdated = Vec::new();
+        let mut moving = 0_u32;
+        for (host, target) in &placement.targets {
+            let current = now.get(host).copied().unwrap_or(Current { instance: None, flight: None });
+            match current.instance {
+                _ if current.flight.is_some() => moving += 1,
+                None => moving += 1,
+                Some(instance) if !self.workload.has_image(instance) || !self.is_current(*host, instance) => {
+                    outdated.push((*host, target, instance));
+                }
+                Some(instance) if !self.is_well(instance) => moving += 1,
+                Some(_) => {}
+            }
+        }
+        self.outdated = outdated.len();
+        if self.held {
+            return;
+        }
+        for (host, target, instance) in outdated {
+            if moving >= self.workload.rollout.max_unavailable {
+                break;
+            }
+            moving += 1;
+            if self.must_wait(host) {
+                continue;
+            }
+            self.replace_one(host, target, instance);
+        }
+    }
+
+    /// Whether it has been up long enough, and its checks do not fail.
+    fn is_well(&mut self, instance: &Instance) -> bool {
+        let enough = std::time::Duration::from_secs(self.workload.rollout.healthy_seconds);
+        let well_at = instance.since + enough;
+        if well_at > self.cx.now {
+            self.wake(well_at);
+        }
+        instance.health != Health::Failed && well_at <= self.cx.now
+    }
+
+    fn replace_one(&mut self, host: usize, target: &Target, instance: &Instance) {
+        let same_image = self.workload.has_image(instance);
+        let in_place = self.workload.kind == Kind::Component
+            && instance.kind == Kind::Component
+            && (same_image || self.cx.hosts[host].ours());
+        if in_place {
+            let refreshes = same_image.then(|| self.workload.scaler.clone());
+            self.push(self.run(host, target, !same_image), refreshes);
+        } else {
+            self.push(self.stop(host, instance, 0), None);
+        }
+    }
+
+    /// Gives up what is too much, the fullest host first, as long as enough is seen to run.
+    fn reduce(&mut self, placement: &Placement<'_>, now: &CurrentByHost<'_>) {
+        let seen: u32 = now.values().map(Current::seen).sum();
+        let leaving: u32 = now.values().map(|current| current.seen().saturating_sub(current.effective())).sum();
+        self.budget = seen.saturating_sub(leaving).saturating_sub(placement.floor);
+        let mut surplus: Vec<(u32, usize, u32, &Instance)> = Vec::new();
+        for (host, current) in now {
+            let target = placement.targets.get(host).map_or(0, |target| target.count);
+            let Some(instance) = current.instance.filter(|instance| instance.count > target) else { continue };
+            if current.flight.is_some() {
+                self.busy += usize::from(target == 0);
+            } else if target == 0 || (instance.kind == Kind::Component && self.is_current(*host, instance)) {
+                surplus.push((instance.count - target, *host, target, instance));
+            }
+        }
+        // The fullest first; among equals the last host, as the first was filled first.
+        surplus.sort_by_key(|(much, host, _, _)| (std::cmp::Reverse(*much), std::cmp::Reverse(*host)));
+        for (much, host, target, instance) in surplus {
+            let ours = instance.kind == Kind::Component || instance.application() == Some(self.app);
+            if !ours || (much > self.budget && self.needs_floor()) {
+                continue;
+            }
+            self.budget = self.budget.saturating_sub(much);
+            let command = match placement.targets.get(&host).filter(|_| target > 0) {
+                Some(target) => self.run(host, target, false),
+                None => self.stop(host, instance, 0),
+            };
+            self.push(command, None);
+        }
+    }
+
+    /// A daemon's instances stand for their host: none replaces another.
+    fn needs_floor(&self) -> bool {
+        !self.workload.daemon && self.workload.spreads.iter().all(|spread| spread.hosts.is_none())
+    }
+
+    fn finish(mut self, placement: &Placement<'_>, now: &CurrentByHost<'_>, missing: &[Missing]) -> WorkloadPlan {
+        let hosts = self.host_details(placement, now);
+        let running: u32 = now
+            .iter()
+            .filter(|(host, _)| placement.targets.contains_key(host))
+            .filter_map(|(_, current)| current.instance.filter(|instance| self.workload.has_image(instance)))
+            .map(|instance| instance.count)
+            .sum();
+        let unmet: Vec<UnmetRequirement> = placement
+            .short
+            .iter()
+            .map(|short| UnmetRequirement {
+                spread: short.spread.name.clone(),
+                wanted: short.spread.count,
+                placeable: short.placeable,
+                requirement: reason::requirement(&short.spread.requirements),
+                message: reason::unmet(self.cx, short),
+            })
+            .collect();
+        let status = self.status(&hosts, &unmet, missing);
+        let settled = self.commands.is_empty() && self.busy == 0 && self.outdated == 0 && status.kind == StatusType::Deployed;
+        let kind = if self.workload.daemon { "DaemonScaler" } else { "SpreadScaler" };
+        WorkloadPlan {
+            commands: self.commands,
+            status: ScalerStatus {
+                id: self.workload.scaler.clone(),
+                kind: kind.to_owned(),
+                name: self.workload.id.to_string(),
+                status,
+            },
+            detail: ComponentDetail {
+                name: self.workload.name.clone(),
+                id: self.workload.id.to_string(),
+                kind: if self.workload.kind == Kind::Component { "component" } else { "capability" }.to_owned(),
+                image: self.workload.image.clone(),
+                desired: placement.wanted,
+                running,
+                hosts,
+                unmet,
+            },
+            wake: self.wake,
+            settled,
+        }
+    }
+
+    fn host_details(&mut self, placement: &Placement<'_>, now: &CurrentByHost<'_>) -> Vec<HostDetail> {
+        let failures = self.cx.pending.failures_of(&self.workload.id);
+        let failing = failures.into_iter().flat_map(|failures| failures.keys());
+        let mut concerned: BTreeSet<usize> = failing.filter_map(|host| self.cx.position(host)).collect();
+        concerned.extend(now.keys().chain(placement.targets.keys()));
+        let mut details = Vec::with_capacity(concerned.len());
+        for at in concerned {
+            let host = self.cx.hosts[at];
+            let current = now.get(&at).copied();
+            let target = placement.targets.get(&at);
+            let failure = failures.and_then(|failures| failures.get(&host.id));
+            let instance = current.and_then(|current| current.instance);
+            let desired = target.map_or(0, |target| target.count);
+            if let Some(failure) = failure.filter(|failure| failure.retry_at > self.cx.now) {
+                self.wake(failure.retry_at);
+            }
+            let sent = self.commands.iter().any(|planned| planned.command.host() == Some(&host.id));
+            let flight = current.is_some_and(|current| current.flight.is_some()) || sent;
+            details.push(HostDetail {
+                host_id: host.id.to_string(),
+                host_name: host.name.clone(),
+                spread: target.map(|target| target.spread.clone()).unwrap_or_default(),
+                desired,
+                running: instance.map_or(0, |instance| instance.count),
+                state: self.state(instance, desired, flight, failure.is_some()).to_owned(),
+                image: instance.filter(|i| !self.workload.has_image(i)).map(|i| i.image.clone()),
+                error: failure.map(|failure| failure.error.clone()),
+                failed_at: failure.map(|failure| failure.at.rfc3339()),
+                attempts: failure.map_or(0, |failure| failure.attempts),
+                next_retry: failure.filter(|f| f.retry_at > self.cx.now).map(|f| f.retry_at.rfc3339()),
+            });
+        }
+        details
+    }
+
+    fn state(&self, instance: Option<&Instance>, desired: u32, flight: bool, failed: bool) -> &'static str {
+        match instance {
+            Some(_) if desired == 0 => "stopping",
+            Some(instance) if !self.workload.has_image(instance) => {
+                if failed { "failed" } else { "updating" }
+            }
+            Some(instance) if instance.health == Health::Failed => "unhealthy",
+            Some(instance) if instance.count != desired && self.workload.kind == Kind::Component => "scaling",
+            Some(_) => "running",
+            None if flight => "starting",
+            None if failed => "failed",
+            None => "waiting",
+        }
+    }
+
+    fn status(&self, hosts: &[HostDetail], unmet: &[UnmetRequirement], missing: &[Missing]) -> StatusInfo {
+        let what = if self.workload.kind == Kind::Component { "component" } else { "provider" };
+        let name = &self.workload.name;
+        if let Some(config) = missing.iter().find(|config| !config.owned) {
+            let message = format!("Config {} does not exist: put it with `wash config put {}`", config.name, config.name);
+            return StatusInfo::new(StatusType::Failed, message);
+        }
+        let broken = |host: &&HostDetail| host.state == "failed" || (host.error.is_some() && host.state == "starting");
+        let failed: Vec<&HostDetail> = hosts.iter().filter(broken).collect();
+        let covered = unmet.is_empty() && hosts.iter().all(|host| host.running == host.desired);
+        if let Some(first) = failed.first().filter(|_| !covered) {
+            let label = if first.host_name.is_empty() { &first.host_id } else { &first.host_name };
+            let more = if failed.len() > 1 { format!(" (and on {} more hosts)", failed.len() - 1) } else { String::new() };
+            let error = first.error.as_deref().unwrap_or_default();
+            return StatusInfo::new(StatusType::Failed, format!("{name} on {label}: {error}{more}"));
+        }
+        let unhealthy = hosts.iter().filter(|host| host.state == "unhealthy").count();
+        if unhealthy > 0 && self.busy == 0 {
+            return StatusInfo::new(StatusType::Failed, format!("Unhealthy provider on {unhealthy} host(s)"));
+        }
+        if !unmet.is_empty() {
+            let list: Vec<&str> = unmet.iter().map(|unmet| unmet.message.as_str()).collect();
+            return StatusInfo::new(StatusType::Waiting, format!("{name}: {}", list.join("; ")));
+        }
+        if self.busy > 0 || self.outdated > 0 || !missing.is_empty() {
+            let count = self.busy.max(self.outdated).max(1);
+            return StatusInfo::new(StatusType::Reconciling, format!("Scaling {what} on {count} host(s)"));
+        }
+        let open = hosts.iter().filter(|host| host.running != host.desired && host.state != "running").count();
+        if open > 0 {
+            return StatusInfo::new(StatusType::Reconciling, format!("Scaling {what} on {open} host(s)"));
+        }
+        StatusInfo::new(StatusType::Deployed, "")
+    }
+}

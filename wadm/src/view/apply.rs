@@ -1,0 +1,511 @@
+//! How each message changes the view.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proto::Labels;
+use proto::ctl::{Host, HostInventory};
+use proto::event::{ComponentScaled, Event, ProviderStarted};
+use proto::id::{ComponentId, ConfigName, HostId};
+use proto::link::Link;
+use proto::pulse::{Pulse, inventory_digest};
+use proto::reference::without_scheme;
+
+use super::host::{Health, HostView, Instance, Kind, PulseState};
+use super::{Changes, ConfigValue, StartFailure, View};
+use crate::core::Time;
+
+/// Where an inventory came from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// A heartbeat, with the host's time.
+    Heartbeat(Option<Time>),
+    /// An answer to our question.
+    Answer,
+}
+
+impl View {
+    /// A host's event; `sent` is the host's own time.
+    pub fn apply_event(&mut self, source: &HostId, event: &Event, sent: Option<Time>, now: Time) -> Changes {
+        let mut changes = Changes::default();
+        match event {
+            Event::HostStarted(data) => self.started(source, &data.labels, &data.friendly_name, now, &mut changes),
+            Event::HostHeartbeat(data) => {
+                self.inventory(source, data, Source::Heartbeat(sent), now, &mut changes);
+            }
+            Event::HostStopped(_) => self.remove_host(source, &mut changes),
+            Event::ComponentScaled(data) => self.scaled(source, data, sent, now, &mut changes),
+            Event::ComponentScaleFailed(data) => {
+                self.touch(source, now, &mut changes);
+                changes.failures.push(StartFailure {
+                    host: source.clone(),
+                    id: data.component_id.clone(),
+                    image: data.image_ref.clone(),
+                    error: data.error.clone(),
+                });
+            }
+            Event::ProviderStarted(data) => self.provider_started(source, data, sent, now, &mut changes),
+            Event::ProviderStartFailed(data) => {
+                self.touch(source, now, &mut changes);
+                changes.failures.push(StartFailure {
+                    host: source.clone(),
+                    id: data.provider_id.clone(),
+                    image: data.provider_ref.clone(),
+                    error: data.error.clone(),
+                });
+            }
+            Event::ProviderStopped(data) => {
+                self.touch(source, now, &mut changes);
+                if self.is_new(source, &data.provider_id, sent) {
+                    self.set_instance(source, &data.provider_id, None, now, &mut changes);
+                }
+            }
+            Event::HealthCheckPassed(data) => self.health(source, &data.provider_id, Health::Passed, now, &mut changes),
+            Event::HealthCheckFailed(data) => self.health(source, &data.provider_id, Health::Failed, now, &mut changes),
+            Event::HealthCheckStatus(_) | Event::LinkdefSetFailed(_) => self.touch(source, now, &mut changes),
+            Event::LinkdefSet(_) | Event::LinkdefDeleted(_) => {
+                self.touch(source, now, &mut changes);
+                changes.links_stale = true;
+            }
+            Event::ConfigSet(data) => self.config_touched(source, &data.config_name, now, &mut changes),
+            Event::ConfigDeleted(data) => self.config_touched(source, &data.config_name, now, &mut changes),
+            Event::LabelsChanged(data) => {
+                self.touch(source, now, &mut changes);
+                self.set_labels(source, &data.labels, &mut changes);
+                self.stale(source);
+            }
+        }
+        changes
+    }
+
+    /// A pulse.
+    pub fn apply_pulse(&mut self, pulse: &Pulse, now: Time) -> Changes {
+        let mut changes = Changes::default();
+        self.touch(&pulse.host_id, now, &mut changes);
+        let Some(host) = self.hosts.get_mut(&pulse.host_id) else { return changes };
+        let first = host.pulse.is_none();
+        // A late pulse is no restart: only one that begins again is.
+        let again = host.pulse.as_ref().is_some_and(|last| pulse.sequence <= 2 && last.sequence > pulse.sequence + 5);
+        let late = host.pulse.as_ref().is_some_and(|last| pulse.sequence < last.sequence) && !again;
+        if !late {
+            let interval = Duration::from_millis(pulse.interval_ms.clamp(50, 60_000));
+            host.pulse =
+                Some(PulseState { interval, sequence: pulse.sequence, digest: pulse.inventory_digest.clone() });
+        }
+        if again {
+            host.known = false;
+            host.digest = None;
+            host.asked = None;
+            changes.restarted.insert(pulse.host_id.clone());
+            changes.hosts.insert(pulse.host_id.clone());
+            self.membership += 1;
+        }
+        if first {
+            changes.hosts.insert(pulse.host_id.clone());
+            self.membership += 1;
+        }
+        self.ask_if_stale(&pulse.host_id, now, &mut changes);
+        changes
+    }
+
+    /// An answer to a ping: the host is there; what it runs is asked for if it is not known.
+    pub fn apply_ping(&mut self, answer: &Host, now: Time) -> Changes {
+        let mut changes = Changes::default();
+        self.touch(&answer.id, now, &mut changes);
+        if let Some(host) = self.hosts.get_mut(&answer.id) {
+            host.name.clone_from(&answer.friendly_name);
+            host.version = answer.version.clone().unwrap_or_default();
+        }
+        self.set_labels(&answer.id, &answer.labels, &mut changes);
+        self.ask_if_stale(&answer.id, now, &mut changes);
+        changes
+    }
+
+    /// An answer to our question for the inventory.
+    pub fn apply_inventory(&mut self, id: &HostId, inventory: &HostInventory, now: Time) -> Changes {
+        let mut changes = Changes::default();
+        self.inventory(id, inventory, Source::Answer, now, &mut changes);
+        changes
+    }
+
+    /// All links.
+    pub fn apply_links(&mut self, links: Vec<Link>) -> Changes {
+        let mut changes = Changes::default();
+        let mut by_source: BTreeMap<ComponentId, Vec<Link>> = BTreeMap::new();
+        for link in links {
+            by_source.entry(link.source_id.clone()).or_default().push(link);
+        }
+        let sources: BTreeSet<ComponentId> = self.links.keys().chain(by_source.keys()).cloned().collect();
+        for source in sources {
+            if self.links.get(&source) != by_source.get(&source) || !self.links_known {
+                changes.sources.insert(source);
+            }
+        }
+        self.links = by_source;
+        self.links_known = true;
+        changes
+    }
+
+    /// The links of one source.
+    pub fn apply_links_of(&mut self, source: &ComponentId, links: Vec<Link>) -> Changes {
+        let mut changes = Changes::default();
+        if self.links_of(source) != links.as_slice() {
+            changes.sources.insert(source.clone());
+        }
+        if links.is_empty() {
+            self.links.remove(source);
+        } else {
+            self.links.insert(source.clone(), links);
+        }
+        changes
+    }
+
+    /// All configs; from here on each change is told.
+    pub fn apply_configs(&mut self, configs: BTreeMap<ConfigName, ConfigValue>) -> Changes {
+        let mut changes = Changes::default();
+        let names: BTreeSet<ConfigName> = self.configs.keys().chain(configs.keys()).cloned().collect();
+        for name in names {
+            let before = self.config(&name).flatten();
+            if before != configs.get(&name) {
+                changes.configs.insert(name);
+            }
+        }
+        self.configs = configs.into_iter().map(|(name, value)| (name, Some(value))).collect();
+        self.configs_complete = true;
+        changes
+    }
+
+    /// One config.
+    pub fn apply_config(&mut self, name: &ConfigName, value: Option<ConfigValue>) -> Changes {
+        let mut changes = Changes::default();
+        if self.config(name) != Some(value.as_ref()) {
+            changes.configs.insert(name.clone());
+        }
+        if value.is_none() && self.configs_complete {
+            self.configs.remove(name);
+        } else {
+            self.configs.insert(name.clone(), value);
+        }
+        changes
+    }
+
+    /// Any sign of life.
+    fn touch(&mut self, id: &HostId, now: Time, changes: &mut Changes) {
+        let membership = &mut self.membership;
+        let host = self.hosts.entry(id.clone()).or_insert_with(|| {
+            changes.hosts.insert(id.clone());
+            *membership += 1;
+            HostView::new(id.clone(), now)
+        });
+        host.last_seen = host.last_seen.max(now);
+        host.no_responders.clear();
+        if host.lost_since.take().is_some() {
+            host.known = false;
+            changes.hosts.insert(id.clone());
+            *membership += 1;
+        }
+        if !host.known && host.asked.is_none() {
+            host.asked = Some(now);
+            changes.ask.insert(id.clone());
+        }
+    }
+
+    fn started(&mut self, id: &HostId, labels: &Labels, name: &str, now: Time, changes: &mut Changes) {
+        let young = self.hosts.get(id).is_some_and(|host| host.known && host.uptime == 0 && host.instances.is_empty());
+        self.touch(id, now, changes);
+        self.set_labels(id, labels, changes);
+        if let Some(host) = self.hosts.get_mut(id) {
+            name.clone_into(&mut host.name);
+            if !young {
+                host.known = false;
+                host.asked = Some(now);
+                changes.ask.insert(id.clone());
+                changes.restarted.insert(id.clone());
+                changes.hosts.insert(id.clone());
+                self.membership += 1;
+            }
+        }
+    }
+
+    pub(super) fn remove_host(&mut self, id: &HostId, changes: &mut Changes) {
+        let Some(host) = self.hosts.get(id) else { return };
+        let ids: Vec<ComponentId> = host.instances.keys().cloned().collect();
+        for instance in ids {
+            self.set_instance(id, &instance, None, Time::default(), changes);
+        }
+        self.hosts.remove(id);
+        changes.hosts.insert(id.clone());
+        changes.restarted.insert(id.clone());
+        self.membership += 1;
+    }
+
+    fn set_labels(&mut self, id: &HostId, labels: &Labels, changes: &mut Changes) {
+        if let Some(host) = self.hosts.get_mut(id).filter(|host| host.labels != *labels) {
+            host.labels.clone_from(labels);
+            changes.hosts.insert(id.clone());
+            self.membership += 1;
+        }
+    }
+
+    /// What is known of the host's inventory may no longer be true.
+    fn stale(&mut self, id: &HostId) {
+        if let Some(host) = self.hosts.get_mut(id) {
+            host.digest = None;
+        }
+    }
+
+    fn ask_if_stale(&mut self, id: &HostId, now: Time, changes: &mut Changes) {
+        let Some(host) = self.hosts.get_mut(id) else { return };
+        let told = host.pulse.as_ref().and_then(|pulse| pulse.digest.as_ref());
+        let stale = !host.known || told.is_some_and(|digest| host.digest.as_ref() != Some(digest));
+        let waiting = host.asked.is_some_and(|asked| now.since(asked) < Duration::from_millis(700));
+        if stale && !waiting {
+            host.asked = Some(now);
+            changes.ask.insert(id.clone());
+        }
+    }
+
+    fn inventory(&mut self, id: &HostId, inventory: &HostInventory, from: Source, now: Time, changes: &mut Changes) {
+        if let (Source::Heartbeat(Some(sent)), Some(host)) = (from, self.hosts.get_mut(id)) {
+            if host.heartbeat_time.is_some_and(|last| sent < last) {
+                self.touch(id, now, changes);
+                return;
+            }
+            host.heartbeat_time = Some(sent);
+        }
+        self.touch(id, now, changes);
+        self.set_labels(id, &inventory.labels, changes);
+        let Some(host) = self.hosts.get_mut(id) else { return };
+        host.name.clone_from(&inventory.friendly_name);
+        host.version.clone_from(&inventory.version);
+        if inventory.uptime_seconds + 1 < host.uptime {
+            changes.restarted.insert(id.clone());
+        }
+        host.uptime = inventory.uptime_seconds;
+        // What changed by an event after the question was asked may be newer than the answer.
+        let asked = if from == Source::Answer { host.asked } else { None };
+        let mut fresh = true;
+        let was_known = std::mem::replace(&mut host.known, true);
+        let listed = instances(inventory, now);
+        let all: BTreeSet<ComponentId> = host.instances.keys().chain(listed.keys()).cloned().collect();
+        let changed_since: Vec<ComponentId> = all
+            .iter()
+            .filter(|instance| was_known && host.changed_since(instance, asked, from))
+            .cloned()
+            .collect();
+        for instance in all {
+            if changed_since.contains(&instance) {
+                fresh = false;
+                continue;
+            }
+            self.set_instance(id, &instance, listed.get(&instance).cloned(), now, changes);
+        }
+        if let Some(host) = self.hosts.get_mut(id) {
+            host.digest = fresh.then(|| inventory_digest(inventory));
+            if from == Source::Answer {
+                host.asked = None;
+            }
+            if !was_known {
+                changes.hosts.insert(id.clone());
+                changes.workloads.extend(host.instances.keys().map(|instance| (id.clone(), instance.clone())));
+                changes.applications.extend(host.instances.values().filter_map(|i| i.application().map(str::to_owned)));
+                self.membership += 1;
+            }
+        }
+    }
+
+    /// Whether an event is news: not older than what the host told before.
+    fn is_new(&mut self, host: &HostId, id: &ComponentId, sent: Option<Time>) -> bool {
+        let (Some(host), Some(sent)) = (self.hosts.get_mut(host), sent) else { return true };
+        if host.heartbeat_time.is_some_and(|last| sent < last) {
+            return false;
+        }
+        match host.event_times.get(id) {
+            Some(last) if sent < *last => false,
+            _ => {
+                host.event_times.insert(id.clone(), sent);
+                true
+            }
+        }
+    }
+
+    fn scaled(&mut self, id: &HostId, data: &ComponentScaled, sent: Option<Time>, now: Time, changes: &mut Changes) {
+        self.touch(id, now, changes);
+        self.stale(id);
+        if !self.is_new(id, &data.component_id, sent) {
+            return;
+        }
+        if data.max_instances == 0 {
+            // After an update upstream says 0 of the new image, though it runs. So a 0 counts only
+            // for the image that was known; else the inventory has to tell.
+            let known = self.hosts.get(id).and_then(|host| host.instances.get(&data.component_id));
+            if known.is_some_and(|known| known.image != data.image_ref || known.since == now) {
+                changes.ask.insert(id.clone());
+                return;
+            }
+            self.set_instance(id, &data.component_id, None, now, changes);
+            return;
+        }
+        let instance = Instance {
+            kind: Kind::Component,
+            image: data.image_ref.clone(),
+            count: data.max_instances,
+            annotations: data.annotations.clone(),
+            health: Health::Unknown,
+            since: now,
+        };
+        // An event of a running component shows the marks as they were before; only the inventory
+        // shows them as they are.
+        if self.hosts.get(id).is_some_and(|host| host.instances.contains_key(&data.component_id)) {
+            changes.ask.insert(id.clone());
+        }
+        self.set_instance(id, &data.component_id, Some(instance), now, changes);
+    }
+
+    fn provider_started(
+        &mut self,
+        id: &HostId,
+        data: &ProviderStarted,
+        sent: Option<Time>,
+        now: Time,
+        changes: &mut Changes,
+    ) {
+        self.touch(id, now, changes);
+        self.stale(id);
+        if self.is_new(id, &data.provider_id, sent) {
+            let instance = Instance {
+                kind: Kind::Provider,
+                image: data.image_ref.clone(),
+                count: 1,
+                annotations: data.annotations.clone(),
+                health: Health::Unknown,
+                since: now,
+            };
+            self.set_instance(id, &data.provider_id, Some(instance), now, changes);
+        }
+    }
+
+    fn health(&mut self, id: &HostId, provider: &ComponentId, health: Health, now: Time, changes: &mut Changes) {
+        self.touch(id, now, changes);
+        let instance = self.hosts.get_mut(id).and_then(|host| host.instances.get_mut(provider));
+        if let Some(instance) = instance.filter(|instance| instance.health != health) {
+            instance.health = health;
+            changes.workloads.insert((id.clone(), provider.clone()));
+        }
+    }
+
+    fn config_touched(&mut self, source: &HostId, name: &ConfigName, now: Time, changes: &mut Changes) {
+        self.touch(source, now, changes);
+        if !self.configs_complete {
+            self.configs.remove(name);
+            changes.configs.insert(name.clone());
+        }
+    }
+
+    /// Puts, replaces or removes one instance and keeps the indexes.
+    fn set_instance(
+        &mut self,
+        host_id: &HostId,
+        id: &ComponentId,
+        instance: Option<Instance>,
+        now: Time,
+        changes: &mut Changes,
+    ) {
+        let Some(host) = self.hosts.get_mut(host_id) else { return };
+        let before = host.instances.remove(id);
+        let instance = instance.map(|mut instance| {
+            if let Some(before) = before.as_ref().filter(|before| same(before, &instance)) {
+                instance.since = before.since;
+                instance.health = before.health;
+            }
+            instance
+        });
+        if before == instance {
+            host.instances.extend(instance.map(|instance| (id.clone(), instance)));
+            return;
+        }
+        let _ = now;
+        changes.workloads.insert((host_id.clone(), id.clone()));
+        let key = (host_id.clone(), id.clone());
+        if let Some(app) = before.as_ref().and_then(Instance::application) {
+            changes.applications.insert(app.to_owned());
+            if let Some(marked) = self.by_app.get_mut(app) {
+                marked.remove(&key);
+                if marked.is_empty() {
+                    self.by_app.remove(app);
+                }
+            }
+        }
+        match instance {
+            Some(instance) => {
+                if let Some(app) = instance.application() {
+                    changes.applications.insert(app.to_owned());
+                    self.by_app.entry(app.to_owned()).or_default().insert(key);
+                }
+                self.by_id.entry(id.clone()).or_default().insert(host_id.clone());
+                host.instances.insert(id.clone(), instance);
+            }
+            None => {
+                if let Some(hosts) = self.by_id.get_mut(id) {
+                    hosts.remove(host_id);
+                    if hosts.is_empty() {
+                        self.by_id.remove(id);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl View {
+    pub(crate) fn pretend_instance(&mut self, host: &HostId, id: &ComponentId, instance: Option<Instance>, now: Time) {
+        let mut changes = Changes::default();
+        self.set_instance(host, id, instance, now, &mut changes);
+    }
+}
+
+impl HostView {
+    /// Whether an event may have told something newer than an inventory asked for at `asked`.
+    fn changed_since(&self, id: &ComponentId, asked: Option<Time>, from: Source) -> bool {
+        match from {
+            Source::Heartbeat(Some(sent)) => self.event_times.get(id).is_some_and(|told| *told > sent),
+            Source::Heartbeat(None) => false,
+            Source::Answer => {
+                let since = self.instances.get(id).map(|instance| instance.since);
+                matches!((since, asked), (Some(since), Some(asked)) if since > asked)
+            }
+        }
+    }
+}
+
+/// Whether nothing that matters differs.
+fn same(a: &Instance, b: &Instance) -> bool {
+    a.kind == b.kind && a.image == b.image && a.count == b.count && a.annotations == b.annotations
+}
+
+fn instances(inventory: &HostInventory, now: Time) -> BTreeMap<ComponentId, Instance> {
+    let components = inventory.components.iter().filter(|component| component.max_instances > 0).map(|component| {
+        let instance = Instance {
+            kind: Kind::Component,
+            image: component.image_ref.clone(),
+            count: component.max_instances,
+            annotations: component.annotations.clone().unwrap_or_default(),
+            health: Health::Unknown,
+            since: now,
+        };
+        (component.id.clone(), instance)
+    });
+    let providers = inventory.providers.iter().map(|provider| {
+        let image = provider.image_ref.as_deref().map(without_scheme).unwrap_or_default();
+        let instance = Instance {
+            kind: Kind::Provider,
+            image: image.to_owned(),
+            count: 1,
+            annotations: provider.annotations.clone().unwrap_or_default(),
+            health: Health::Unknown,
+            since: now,
+        };
+        (provider.id.clone(), instance)
+    });
+    components.chain(providers).collect()
+}
