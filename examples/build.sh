@@ -11,7 +11,7 @@ components="${*:-http-hello kv-counter edge-gateway/gateway edge-gateway/auth ed
 flags="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo --remap-path-prefix=$here=examples"
 
 componentize() { # core module, component
-    cargo run -q --manifest-path "$here/../Cargo.toml" -p lattice-tests --bin componentize -- "$1" "$2"
+    cargo run -q --manifest-path "$here/componentize/Cargo.toml" -- "$1" "$2"
 }
 
 if rustc --print target-libdir --target wasm32-wasip2 2>/dev/null | xargs test -d; then
