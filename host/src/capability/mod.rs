@@ -28,6 +28,7 @@ pub mod nats;
 mod remote;
 pub mod secrets;
 pub(crate) mod settings;
+mod stores;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -145,10 +146,12 @@ impl Builtins {
             Arc::new(http::HttpClientFactory),
         ];
         factories.extend(keyvalue::factories());
+        factories.extend(blobstore::factories());
         factories.push(Arc::new(messaging::MessagingNatsFactory));
         let capabilities: Vec<Arc<dyn Capability>> = vec![
             Arc::new(http::OutgoingHttp),
             Arc::new(keyvalue::Keyvalue),
+            Arc::new(blobstore::Blobstore),
             Arc::new(messaging::Messaging),
             Arc::new(config::Config),
             Arc::new(logging::Logging),

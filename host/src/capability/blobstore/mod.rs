@@ -1,10 +1,38 @@
 //! `wasi:blobstore`: objects of any size in named containers, read and written as streams.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::Stream;
+
+use super::{BuiltinProvider, Capability, Remote, RemoteTarget};
+use crate::link::{Binding, LinkError, ResolvedLink};
+use crate::runtime::{Ctx, TraceHeaders};
+
+mod fs;
+mod nats;
+mod provider;
+mod streams;
+#[cfg(test)]
+mod tests;
+mod wit;
+
+pub use fs::FsStore;
+pub use nats::{NatsStore, NatsStoreSettings};
+pub use provider::factories;
+
+/// The interface under which links are looked up.
+const BLOBSTORE: &str = "wasi:blobstore/blobstore";
+
+/// The interfaces served, without version.
+const INTERFACES: &[&str] = &[
+    BLOBSTORE,
+    "wasi:blobstore/container",
+    "wasi:blobstore/types",
+];
 
 /// Why an operation did not happen: the interface knows only text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +81,10 @@ pub struct ObjectInfo {
 /// `wrpc:blobstore/blobstore@0.2.0`.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
+    /// Whether the store can be reached now.
+    async fn ready(&self) -> Result<(), Error> {
+        Ok(())
+    }
     /// Removes all objects of a container.
     async fn clear_container(&self, container: &str) -> Result<(), Error>;
     /// Whether there is such a container.
@@ -100,4 +132,60 @@ pub trait Backend: Send + Sync + 'static {
     /// Writes an object; done once the store has all of `data`. An error in `data` leaves what
     /// was there before.
     async fn write_data(&self, id: &ObjectId, data: ByteStream) -> Result<(), Error>;
+}
+
+/// A store as one link shows it to one component: what a link of `wasi:blobstore` is bound to.
+#[derive(Clone)]
+pub struct Linked {
+    /// Swapped when the provider's settings change.
+    store: Arc<ArcSwap<Arc<dyn Backend>>>,
+}
+
+impl Linked {
+    /// Leads to this store.
+    pub fn new(store: Arc<dyn Backend>) -> Self {
+        Self {
+            store: Arc::new(ArcSwap::from_pointee(store)),
+        }
+    }
+
+    /// The store.
+    pub fn store(&self) -> Arc<dyn Backend> {
+        Arc::clone(&self.store.load())
+    }
+
+    /// Leads to another store from the next call on, here and in every clone.
+    pub(crate) fn lead_to(&self, store: Arc<dyn Backend>) {
+        self.store.store(Arc::new(store));
+    }
+}
+
+/// `wasi:blobstore` for components: over a built-in provider on this host, or a remote one.
+pub struct Blobstore;
+
+impl Capability for Blobstore {
+    fn name(&self) -> &'static str {
+        "wasi:blobstore"
+    }
+
+    fn interfaces(&self) -> &'static [&'static str] {
+        INTERFACES
+    }
+
+    fn add_to_linker(&self, linker: &mut wasmtime::component::Linker<Ctx>) -> wasmtime::Result<()> {
+        wit::add_to_linker(linker)
+    }
+
+    fn bind(
+        &self,
+        link: &ResolvedLink,
+        peer: Option<&Arc<dyn BuiltinProvider>>,
+        remote: &Arc<dyn Remote>,
+    ) -> Result<Binding, LinkError> {
+        if let Some(peer) = peer {
+            return peer.backend(link);
+        }
+        let target = RemoteTarget::over(&link.link, TraceHeaders::default());
+        Ok(Binding::new(Linked::new(remote.blobstore(target))))
+    }
 }

@@ -1,218 +1,53 @@
 //! The built-in providers `keyvalue-nats`, `keyvalue-redis` and `keyvalue-memory`.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use async_trait::async_trait;
-use proto::id::ComponentId;
-use proto::link::LinkKey;
+use std::sync::Arc;
 
 use super::{
     Backend, INTERFACES, Linked, MemoryStore, NatsBucket, NatsStore, RedisSettings, RedisStore,
 };
 use crate::capability::nats::{LazyClient, NatsSettings};
-use crate::capability::settings::{Own, Settings};
-use crate::capability::{BuiltinContext, BuiltinFactory, BuiltinProvider};
-use crate::link::{Binding, LinkError, ResolvedLink, Secrets};
+use crate::capability::settings::Settings;
+use crate::capability::stores::{StoreFactory, StoreKind};
+use crate::capability::{BuiltinContext, BuiltinFactory};
+use crate::link::{LinkError, ResolvedLink};
 
 /// The factories of all key-value providers.
 pub fn factories() -> [Arc<dyn BuiltinFactory>; 3] {
     [
-        Arc::new(KeyvalueFactory::<Nats>::new()),
-        Arc::new(KeyvalueFactory::<Redis>::new()),
-        Arc::new(KeyvalueFactory::<Memory>::new()),
+        Arc::new(StoreFactory::<Nats>::new()),
+        Arc::new(StoreFactory::<Redis>::new()),
+        Arc::new(StoreFactory::<Memory>::new()),
     ]
 }
 
-/// What tells one key-value provider from another.
-pub trait StoreKind: Send + Sync + Sized + 'static {
-    /// The provider's name.
-    const KIND: &'static str;
-    /// Whether a store lives on when no link leads to it.
-    const OUTLIVES_LINKS: bool = false;
-    /// Whether a store knows only one bucket.
-    const ONE_BUCKET: bool;
-    /// What tells one store from another. Links with equal settings share a store.
-    type Settings: Ord + Clone + Send + Sync;
+/// What all kinds say alike: how a link shows its store is all that differs.
+macro_rules! keyvalue_kind {
+    ($kind:literal, $link:expr) => {
+        const KIND: &'static str = $kind;
+        const INTERFACES: &'static [&'static str] = INTERFACES;
+        type Backend = dyn Backend;
+        type Linked = Linked;
 
-    /// Takes what it needs to open stores.
-    fn new(cx: &BuiltinContext) -> Self;
-    /// Reads and checks a link's settings.
-    fn settings(&self, settings: &Settings) -> Result<Self::Settings, LinkError>;
-    /// Opens a store, without I/O.
-    fn open(&self, settings: &Self::Settings) -> Result<Arc<dyn Backend>, LinkError>;
-}
-
-/// Starts key-value providers of one kind.
-pub struct KeyvalueFactory<K>(std::marker::PhantomData<fn() -> K>);
-
-impl<K> KeyvalueFactory<K> {
-    const fn new() -> Self {
-        Self(std::marker::PhantomData)
-    }
-}
-
-#[async_trait]
-impl<K: StoreKind> BuiltinFactory for KeyvalueFactory<K> {
-    fn kind(&self) -> &'static str {
-        K::KIND
-    }
-
-    async fn start(&self, cx: BuiltinContext) -> Result<Arc<dyn BuiltinProvider>, LinkError> {
-        Ok(Arc::new(Provider {
-            kind: K::new(&cx),
-            id: cx.id,
-            secrets: cx.secrets,
-            state: Mutex::new(State {
-                config: cx.config,
-                links: BTreeMap::new(),
-                stores: BTreeMap::new(),
-            }),
-        }))
-    }
-}
-
-struct Provider<K: StoreKind> {
-    kind: K,
-    id: ComponentId,
-    secrets: Secrets,
-    state: Mutex<State<K>>,
-}
-
-struct State<K: StoreKind> {
-    config: BTreeMap<String, String>,
-    links: BTreeMap<LinkKey, (ResolvedLink, Linked)>,
-    stores: BTreeMap<K::Settings, Arc<dyn Backend>>,
-}
-
-impl<K: StoreKind> Provider<K> {
-    /// The state; every change to it is whole, so a panic elsewhere does no harm.
-    fn state(&self) -> MutexGuard<'_, State<K>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn store(
-        &self,
-        state: &mut State<K>,
-        link: &ResolvedLink,
-    ) -> Result<Arc<dyn Backend>, LinkError> {
-        let own = Own {
-            config: &state.config,
-            secrets: &self.secrets,
-        };
-        let settings = self.kind.settings(&Settings::as_target(own, link))?;
-        if let Some(store) = state.stores.get(&settings) {
-            return Ok(Arc::clone(store));
+        fn link(link: &ResolvedLink, store: Arc<dyn Backend>) -> Linked {
+            $link(link, store)
         }
-        let store = self.kind.open(&settings)?;
-        state.stores.insert(settings, Arc::clone(&store));
-        Ok(store)
-    }
 
-    fn linked(&self, link: &ResolvedLink) -> Result<Linked, LinkError> {
-        if let Some(interface) = link
-            .interfaces()
-            .find(|name| !INTERFACES.contains(&name.as_str()))
-        {
-            let (target, kind) = (self.id.to_string(), K::KIND.to_owned());
-            return Err(LinkError::WrongTarget {
-                target,
-                kind,
-                interface,
-            });
+        fn lead_to(linked: &Linked, store: Arc<dyn Backend>) {
+            linked.lead_to(store);
         }
-        let mut state = self.state();
-        let store = self.store(&mut state, link)?;
-        let linked = match state.links.get(&link.link.key()) {
-            Some((_, linked)) => {
-                linked.lead_to(store);
-                linked.clone()
-            }
-            None if K::ONE_BUCKET => Linked::only(link.link.name.clone(), store),
-            None => Linked::any(store),
-        };
-        state
-            .links
-            .insert(link.link.key(), (link.clone(), linked.clone()));
-        state.forget_unused();
-        Ok(linked)
-    }
+
+        async fn ready(store: Arc<dyn Backend>) -> Result<(), String> {
+            store.ready().await.map_err(|error| error.to_string())
+        }
+    };
 }
 
-impl<K: StoreKind> State<K> {
-    /// Closes the connections of stores that no link leads to any more.
-    fn forget_unused(&mut self) {
-        if !K::OUTLIVES_LINKS {
-            self.stores.retain(|_, store| Arc::strong_count(store) > 1);
-        }
-    }
+fn one_bucket(link: &ResolvedLink, store: Arc<dyn Backend>) -> Linked {
+    Linked::only(link.link.name.clone(), store)
 }
 
-#[async_trait]
-impl<K: StoreKind> BuiltinProvider for Provider<K> {
-    fn kind(&self) -> &'static str {
-        K::KIND
-    }
-
-    fn backend(&self, link: &ResolvedLink) -> Result<Binding, LinkError> {
-        self.linked(link).map(Binding::new)
-    }
-
-    async fn put_link(&self, link: Arc<ResolvedLink>) -> Result<(), LinkError> {
-        if link.link.target != self.id {
-            return Ok(());
-        }
-        let store = self
-            .linked(&link)?
-            .open("")
-            .map_err(|error| self.unreachable(&error))?;
-        store
-            .ready()
-            .await
-            .map_err(|error| self.unreachable(&error))
-    }
-
-    async fn delete_link(&self, key: &LinkKey) {
-        let mut state = self.state();
-        state.links.remove(key);
-        state.forget_unused();
-    }
-
-    async fn update_config(&self, config: BTreeMap<String, String>) {
-        let mut state = self.state();
-        if state.config == config {
-            return;
-        }
-        state.config = config;
-        for (link, linked) in state.links.values().cloned().collect::<Vec<_>>() {
-            match self.store(&mut state, &link) {
-                Ok(store) => linked.lead_to(store),
-                Err(error) => tracing::warn!(
-                    provider = %self.id,
-                    source = %link.link.source_id,
-                    %error,
-                    "the link keeps its old settings"
-                ),
-            }
-        }
-        state.forget_unused();
-    }
-
-    async fn shutdown(&self, _grace: Duration) {
-        let mut state = self.state();
-        state.links.clear();
-        state.stores.clear();
-    }
-}
-
-impl<K: StoreKind> Provider<K> {
-    fn unreachable(&self, error: &super::Error) -> LinkError {
-        LinkError::Unreachable {
-            what: format!("the store of `{}`", self.id),
-            reason: error.to_string(),
-        }
-    }
+fn any_bucket(_link: &ResolvedLink, store: Arc<dyn Backend>) -> Linked {
+    Linked::any(store)
 }
 
 /// `keyvalue-nats`.
@@ -224,8 +59,7 @@ struct Nats {
 }
 
 impl StoreKind for Nats {
-    const KIND: &'static str = "keyvalue-nats";
-    const ONE_BUCKET: bool = true;
+    keyvalue_kind!("keyvalue-nats", one_bucket);
     type Settings = (Option<NatsSettings>, NatsBucket);
 
     fn new(cx: &BuiltinContext) -> Self {
@@ -243,7 +77,7 @@ impl StoreKind for Nats {
         }
     }
 
-    fn settings(&self, settings: &Settings) -> Result<Self::Settings, LinkError> {
+    fn settings(&self, settings: &Settings, _: &ResolvedLink) -> Result<Self::Settings, LinkError> {
         let system = NatsSettings::read(settings)?;
         let named = settings.get("bucket");
         let name = named.unwrap_or(&self.bucket).to_owned();
@@ -280,15 +114,14 @@ impl StoreKind for Nats {
 struct Redis;
 
 impl StoreKind for Redis {
-    const KIND: &'static str = "keyvalue-redis";
-    const ONE_BUCKET: bool = false;
+    keyvalue_kind!("keyvalue-redis", any_bucket);
     type Settings = RedisSettings;
 
     fn new(_cx: &BuiltinContext) -> Self {
         Self
     }
 
-    fn settings(&self, settings: &Settings) -> Result<Self::Settings, LinkError> {
+    fn settings(&self, settings: &Settings, _: &ResolvedLink) -> Result<Self::Settings, LinkError> {
         let default = RedisSettings::default();
         let url = match settings.get("url") {
             Some(url) => url.to_owned(),
@@ -328,9 +161,8 @@ impl StoreKind for Redis {
 struct Memory;
 
 impl StoreKind for Memory {
-    const KIND: &'static str = "keyvalue-memory";
+    keyvalue_kind!("keyvalue-memory", one_bucket);
     const OUTLIVES_LINKS: bool = true;
-    const ONE_BUCKET: bool = true;
     /// `bucket`: links that name the same one share their values.
     type Settings = String;
 
@@ -338,7 +170,7 @@ impl StoreKind for Memory {
         Self
     }
 
-    fn settings(&self, settings: &Settings) -> Result<Self::Settings, LinkError> {
+    fn settings(&self, settings: &Settings, _: &ResolvedLink) -> Result<Self::Settings, LinkError> {
         Ok(settings.get("bucket").unwrap_or("default").to_owned())
     }
 
