@@ -366,7 +366,7 @@ impl Decision<'_, '_> {
         }
         let broken = |host: &&HostDetail| host.state == "failed" || (host.error.is_some() && host.state == "starting");
         let failed: Vec<&HostDetail> = hosts.iter().filter(broken).collect();
-        let covered = unmet.is_empty() && hosts.iter().all(|host| host.running == host.desired);
+        let covered = unmet.is_empty() && hosts.iter().all(|host| host.running == host.desired && host.image.is_none());
         if let Some(first) = failed.first().filter(|_| !covered) {
             let label = if first.host_name.is_empty() { &first.host_id } else { &first.host_name };
             let more = if failed.len() > 1 { format!(" (and on {} more hosts)", failed.len() - 1) } else { String::new() };
