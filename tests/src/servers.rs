@@ -1,7 +1,7 @@
 //! The servers a lattice needs: NATS, an OCI registry, Redis. Real ones.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -20,6 +20,18 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 /// When the machine has none left.
 pub fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// A server's program: on PATH, or where `deploy/tools.sh` puts it.
+fn tool(name: &str) -> Command {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    match cache.map(|cache| cache.join("lattice/tools").join(name)) {
+        Some(cached) if !on_path && cached.is_file() => Command::new(cached),
+        _ => Command::new(name),
+    }
 }
 
 async fn answers(port: u16) -> bool {
@@ -96,7 +108,7 @@ impl Nats {
 
     fn command(folder: &Path, port: u16, config: Option<&str>) -> anyhow::Result<Command> {
         let shown = folder.display().to_string();
-        let mut command = Command::new("nats-server");
+        let mut command = tool("nats-server");
         command.args([
             "-a",
             "127.0.0.1",
@@ -178,7 +190,7 @@ impl Registry {
                 path.join("data").display()
             );
             std::fs::write(&config, text)?;
-            let mut command = Command::new("docker-registry");
+            let mut command = tool("docker-registry");
             command.arg("serve").arg(config);
             Ok(command)
         })
@@ -218,7 +230,7 @@ impl Redis {
         let folder = TempDir::new()?;
         let path = folder.path().to_path_buf();
         let (process, port) = start_on_free_port("redis-server", &path, |port| {
-            let mut command = Command::new("redis-server");
+            let mut command = tool("redis-server");
             command
                 .args(["--bind", "127.0.0.1", "--save", "", "--dir"])
                 .arg(&path);
