@@ -89,3 +89,47 @@ where
         source,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever arrives is read or refused; what was read is written as it came.
+        #[test]
+        fn any_text_is_refused_or_reads_back(text in "[a-z0-9.*>_@:/ -]{0,60}") {
+            if let Ok(subject) = text.parse::<CtlSubject>() {
+                prop_assert_eq!(subject.to_string(), text.clone());
+            }
+            if let Ok(subject) = text.parse::<InvocationSubject>() {
+                prop_assert_eq!(subject.to_string(), text.clone());
+            }
+            if let Ok(subject) = text.parse::<WadmApiSubject>() {
+                prop_assert_eq!(subject.to_string(), text.clone());
+            }
+            let Ok(key) = text.parse::<RecordKey>();
+            prop_assert_eq!(key.to_string(), text);
+        }
+
+        #[test]
+        fn any_invocation_reads_back(
+            package in "[a-z]{1,5}:[a-z]{1,5}/[a-z]{1,5}",
+            version in prop::option::of("(0|[1-9][0-9]?)\\.[0-9]\\.[0-9](-[a-z]{1,5}|-rc\\.[0-9])?"),
+            function in "[a-z][a-z-]{0,8}(\\.[a-z]{1,4})?",
+        ) {
+            let instance = match version {
+                Some(version) => format!("{package}@{version}"),
+                None => package,
+            };
+            let target = crate::ComponentId::new("web").unwrap();
+            let subject = InvocationSubject::new(
+                crate::Lattice::default(),
+                target,
+                Some(&instance),
+                &function,
+            );
+            prop_assert_eq!(subject.to_string().parse(), Ok(subject));
+        }
+    }
+}
