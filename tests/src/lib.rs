@@ -6,6 +6,7 @@
 pub mod lattice;
 pub mod process;
 pub mod servers;
+pub mod standin;
 pub mod wait;
 
 pub use lattice::{HostProcess, Lattice};
