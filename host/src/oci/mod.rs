@@ -154,6 +154,24 @@ impl Fetcher {
         self.pull(reference, kind).await
     }
 
+    /// The artifact as it was last seen, if it is on disk; asks nobody.
+    pub async fn cached(&self, reference: &str, kind: ArtifactKind) -> Option<Artifact> {
+        let Ok(Image::Oci(image)) = Image::parse(reference) else { return None };
+        let inner = &self.inner;
+        let digest = match image.digest() {
+            Some(digest) => digest.to_owned(),
+            None => inner.store.recall(&image.whole()).await?,
+        };
+        let manifest = inner.store.manifest(&digest).await?;
+        let layers = manifest.image().ok()?.layers;
+        for layer in &layers {
+            if !inner.store.is_intact(&layer.digest).await {
+                return None;
+            }
+        }
+        inner.assemble(reference, &image, &manifest, kind).await.ok()
+    }
+
     fn pull(&self, reference: &str, kind: ArtifactKind) -> Pull {
         let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
         pulls.retain(|_, pull| pull.upgrade().is_some_and(|pull| pull.peek().is_none()));

@@ -123,9 +123,13 @@ pub struct HostOptions {
     #[arg(long, env = "LATTICE_HTTP_ADDR")]
     pub http_addr: Option<SocketAddr>,
 
-    /// Where artifacts, compiled code and the last known state are kept
+    /// Where the last known state is kept; one directory belongs to one host
     #[arg(long, env = "LATTICE_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+
+    /// Where artifacts and compiled code are kept; hosts of one machine may share it
+    #[arg(long, env = "LATTICE_CACHE_DIR")]
+    pub cache_dir: Option<PathBuf>,
 
     /// When to bring back what ran here before, from the data directory
     #[arg(long, env = "LATTICE_RESTORE", value_enum, default_value = "auto")]
