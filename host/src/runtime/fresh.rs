@@ -17,18 +17,18 @@ use crate::capability::HttpBody;
 use super::compiled::{CompiledComponent, Export, HttpHandler};
 use super::ctx::Ctx;
 use super::error::CallError;
-use super::shared::Shared;
+use super::shared::{Running, Shared};
 use super::spec::CallContext;
 
 /// Calls an exported function.
 pub(super) async fn call(
     shared: &Arc<Shared>,
     compiled: &CompiledComponent,
+    _running: Running,
     cx: CallContext,
     export: &Export,
     params: &[Val],
 ) -> Result<Vec<Val>, CallError> {
-    let _running = shared.enter().await?;
     let _slot = shared.slot().await?;
     let mut store = shared.store(cx);
     let deadline = Instant::now() + shared.time_max;
@@ -60,10 +60,10 @@ type Answer = Result<http::Response<HttpBody>, ErrorCode>;
 pub(super) async fn http(
     shared: &Arc<Shared>,
     compiled: &Arc<CompiledComponent>,
+    running: Running,
     cx: CallContext,
     request: http::Request<HttpBody>,
 ) -> Result<http::Response<HttpBody>, CallError> {
-    let running = shared.enter().await?;
     let slot = shared.slot().await?;
     let deadline = Instant::now() + shared.time_max;
     let (sender, mut answer) = oneshot::channel();

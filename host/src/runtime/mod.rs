@@ -22,7 +22,7 @@ mod shared;
 mod spec;
 mod stdio;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -32,26 +32,37 @@ impl Known {
         if let Some(answer) = known.get(interface) {
             return *answer;
         }
-        // The linker alone knows which versions fit each other: ask it for a component that
-        // imports this interface and nothing of it.
-        let probe = Component::new(linker.engine(), importer(interface));
-        let answer = probe.is_ok_and(|probe| linker.instantiate_pre(&probe).is_ok());
+        // The linker alone knows which versions fit each other, so it is asked. The probe imports the
+        // interface's name as a type that needs no definition, but does not take one of another
+        // kind: it fits only where the linker has nothing under that name.
+        let answer = Component::new(linker.engine(), probe(interface))
+            .and_then(|probe| {
+                let mut linker = linker.clone();
+                let own = ResourceType::host::<Foreign>();
+                linker.root().resource(PROBE, own, |_, _| Ok(()))?;
+                linker.instantiate_pre(&probe)
+            })
+            .is_err();
         known.insert(interface.to_owned(), answer);
         answer
     }
 }
 
-/// A component that imports an instance of this name with no exports, in binary form.
-fn importer(interface: &str) -> Vec<u8> {
-    let mut import = vec![1, 0];
-    leb128(&mut import, interface.len());
-    import.extend_from_slice(interface.as_bytes());
-    import.extend_from_slice(&[5, 0]);
-    let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
-    bytes.extend_from_slice(&[7, 3, 1, 0x42, 0]);
-    bytes.push(10);
-    leb128(&mut bytes, import.len());
-    bytes.extend_from_slice(&import);
+/// The name of the probe's own resource; no interface has it.
+const PROBE: &str = "probe";
+
+/// A component that imports a resource as [`PROBE`], and the same once more as `interface`.
+fn probe(interface: &str) -> Vec<u8> {
+    let mut imports = vec![2];
+    for (name, bound) in [(PROBE, [3, 1].as_slice()), (interface, &[3, 0, 0])] {
+        imports.push(0);
+        leb128(&mut imports, name.len());
+        imports.extend_from_slice(name.as_bytes());
+        imports.extend_from_slice(bound);
+    }
+    let mut bytes = b"\0asm\x0d\0\x01\0\x0a".to_vec();
+    leb128(&mut bytes, imports.len());
+    bytes.extend_from_slice(&imports);
     bytes
 }
 

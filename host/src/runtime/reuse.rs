@@ -50,10 +50,10 @@ impl Workers {
     pub(super) async fn http(
         &self,
         shared: &Shared,
+        running: Running,
         cx: CallContext,
         request: http::Request<HttpBody>,
     ) -> Result<http::Response<HttpBody>, CallError> {
-        let running = shared.enter().await?;
         let answer = self.0.handle(cx, request).await;
         let response = answer.map_err(|error| failed(shared, error))?;
         Ok(response.map(|body| {

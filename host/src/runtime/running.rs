@@ -116,7 +116,7 @@ impl RunningComponent {
         self.compiled.http().is_some()
     }
 
-    /// `component.application`: its name on the default ingress, if an application owns it.
+    /// `component.application`, as in ids: its name on the default ingress, if an application owns it.
     pub fn http_name(&self) -> Option<String> {
         let annotations = self.annotations.load();
         let application = proto::names::san(annotations.get(proto::names::APP_SPEC)?);
@@ -125,7 +125,7 @@ impl RunningComponent {
             .strip_prefix(application.as_str())
             .and_then(|rest| rest.strip_prefix('-'))
             .unwrap_or(id);
-        Some(format!("{component}.{application}").to_ascii_lowercase())
+        Some(format!("{}.{application}", proto::names::san(component)))
     }
 
     /// What its imports lead to now.
@@ -173,10 +173,19 @@ impl RunningComponent {
         request: http::Request<HttpBody>,
     ) -> Result<http::Response<HttpBody>, CallError> {
         self.check_depth(&cx)?;
-        match (&self.workers, self.compiled.http()) {
-            (Some(workers), _) => workers.http(&self.shared, cx, request).await,
-            (None, Some(_)) => fresh::http(&self.shared, &self.compiled, cx, request).await,
-            (None, None) => Err(self.no_export("wasi:http/incoming-handler")),
+        if !self.serves_http() {
+            return Err(self.no_export("wasi:http/incoming-handler"));
+        }
+        let running = match self.shared.enter().await {
+            Ok(running) => running,
+            Err(error) => match self.successor(&error) {
+                Some(next) => return Box::pin(next.http(cx, request)).await,
+                None => return Err(error),
+            },
+        };
+        match &self.workers {
+            Some(workers) => workers.http(&self.shared, running, cx, request).await,
+            None => fresh::http(&self.shared, &self.compiled, running, cx, request).await,
         }
     }
 
@@ -195,7 +204,37 @@ impl RunningComponent {
         let Some(export) = self.compiled.export(instance, function) else {
             return Err(self.no_export(&format!("{}#{function}", instance.unwrap_or_default())));
         };
-        fresh::call(&self.shared, &self.compiled, cx, export, params).await
+        let running = match self.shared.enter().await {
+            Ok(running) => running,
+            Err(error) => match self.successor(&error) {
+                Some(next) => return Box::pin(next.call(cx, instance, function, params)).await,
+                None => return Err(error),
+            },
+        };
+        fresh::call(&self.shared, &self.compiled, running, cx, export, params).await
+    }
+
+    /// What took this component's place while the caller still held the old one.
+    fn successor(&self, error: &CallError) -> Option<Arc<Self>> {
+        if !matches!(error, CallError::Stopping { .. }) {
+            return None;
+        }
+        let next = self.shared.directory.component(self.id())?;
+        (!Arc::ptr_eq(&next.shared, &self.shared)).then_some(next)
+    }
+
+    /// Sends a request as an instance of this component would.
+    #[cfg(test)]
+    pub(crate) async fn send_request(
+        &self,
+        cx: CallContext,
+        request: http::Request<HttpBody>,
+    ) -> Result<http::Response<HttpBody>, crate::capability::HttpError> {
+        use wasmtime_wasi_http::WasiHttpHooks as _;
+        let mut store = self.shared.store(cx);
+        let done = Box::new(async { Ok(()) });
+        let sent = store.data_mut().grants.send_request(request, None, done);
+        Box::into_pin(sent).await.map(|(response, _)| response)
     }
 
     /// Takes no new calls and waits until those running have ended, at most `grace`. Says whether

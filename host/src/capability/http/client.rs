@@ -324,13 +324,17 @@ impl BuiltinFactory for HttpClientFactory {
     }
 
     async fn start(&self, cx: BuiltinContext) -> Result<Arc<dyn BuiltinProvider>, LinkError> {
-        let provider = Provider {
-            id: cx.id,
-            client: client(&Settings::read(&cx.config)?)?,
-            config: ArcSwap::from_pointee(cx.config),
-        };
-        Ok(Arc::new(provider))
+        start(cx.id, cx.config)
     }
+}
+
+pub(super) fn start(
+    id: ComponentId,
+    config: BTreeMap<String, String>,
+) -> Result<Arc<dyn BuiltinProvider>, LinkError> {
+    let client = client(&Settings::read(&config)?)?;
+    let config = ArcSwap::from_pointee(config);
+    Ok(Arc::new(Provider { id, client, config }))
 }
 
 fn client(settings: &Settings) -> Result<Client<Connector, HttpBody>, LinkError> {

@@ -8,6 +8,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use proto::id::{ComponentId, LinkName};
+use proto::names::san;
 
 use super::routes::{Entry, Unmatched};
 use crate::capability::{HttpBody, HttpError, Remote, RemoteTarget};
@@ -150,14 +151,14 @@ impl Dispatch {
     }
 }
 
-/// The first two labels of a host name, in lower case, if more follow.
+/// The first two labels of a host name, if more follow, in the form that they have in ids.
 fn two_labels(host: &str) -> Option<(String, String)> {
     if host.parse::<std::net::Ipv4Addr>().is_ok() {
         return None;
     }
     let mut labels = host.split('.');
     let (first, second, _third) = (labels.next()?, labels.next()?, labels.next()?);
-    Some((first.to_ascii_lowercase(), second.to_ascii_lowercase()))
+    Some((san(first), san(second)))
 }
 
 fn trace(headers: &HeaderMap) -> TraceHeaders {
@@ -279,6 +280,10 @@ mod tests {
         for (host, expected) in [
             ("web.shop.localhost", Some(("web", "shop"))),
             ("Web.Shop.example.org", Some(("web", "shop"))),
+            (
+                "http-handler.edge-gateway.localhost",
+                Some(("http_handler", "edge_gateway")),
+            ),
             ("shop.localhost", None),
             ("localhost", None),
             ("127.0.0.1", None),

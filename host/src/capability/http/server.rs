@@ -36,17 +36,37 @@ impl BuiltinFactory for HttpServerFactory {
     }
 
     async fn start(&self, cx: BuiltinContext) -> Result<Arc<dyn BuiltinProvider>, LinkError> {
-        let mode = Mode::read(&Settings::read(&cx.config)?)?;
-        if let Mode::Path { address } | Mode::Host { address, .. } = &mode {
-            cx.http.open(*address)?;
-        }
-        Ok(Arc::new(HttpServer {
+        start(Start {
             id: cx.id,
-            mode,
+            config: cx.config,
             ingress: cx.http,
-            links: Mutex::default(),
-        }))
+        })
     }
+}
+
+/// What an `http-server` needs of its host.
+pub(super) struct Start {
+    pub(super) id: ComponentId,
+    pub(super) config: BTreeMap<String, String>,
+    pub(super) ingress: Arc<HttpIngress>,
+}
+
+pub(super) fn start(cx: Start) -> Result<Arc<dyn BuiltinProvider>, LinkError> {
+    let Start {
+        id,
+        config,
+        ingress,
+    } = cx;
+    let mode = Mode::read(&Settings::read(&config)?)?;
+    if let Some(address) = mode.shared_address() {
+        ingress.open(address)?;
+    }
+    Ok(Arc::new(HttpServer {
+        id,
+        mode,
+        ingress,
+        links: Mutex::default(),
+    }))
 }
 
 /// How requests find their component.
