@@ -5,7 +5,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 target=${CARGO_TARGET_DIR:-$here/../target}/examples
-components="${*:-http-hello kv-counter edge-gateway/gateway edge-gateway/auth edge-gateway/users edge-gateway/search}"
+components="${*:-http-hello kv-counter toolbox edge-gateway/gateway edge-gateway/auth edge-gateway/users edge-gateway/search}"
 
 # Paths of the building machine stay out of what is committed.
 flags="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo --remap-path-prefix=$here=examples"

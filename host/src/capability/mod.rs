@@ -20,6 +20,8 @@ use crate::runtime::Ctx;
 
 pub mod blobstore;
 pub mod config;
+#[cfg(test)]
+mod guest_tests;
 pub mod http;
 pub mod keyvalue;
 pub mod logging;

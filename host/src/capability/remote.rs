@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use proto::id::{ComponentId, LinkName};
-use proto::link::Link;
 use wasmtime::component::Val;
 
 use super::{blobstore, keyvalue, messaging};
@@ -30,18 +29,6 @@ pub struct RemoteTarget {
     pub link_name: LinkName,
     /// Trace context to send along.
     pub trace: TraceHeaders,
-}
-
-impl RemoteTarget {
-    /// The other end of a link, called by its source.
-    pub fn over(link: &Link, trace: TraceHeaders) -> Self {
-        Self {
-            source: link.source_id.clone(),
-            target: link.target.clone(),
-            link_name: link.name.clone(),
-            trace,
-        }
-    }
 }
 
 /// Why a call to something outside this host came to nothing.

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::Stream;
 
-use super::{BuiltinProvider, Capability, Remote, RemoteTarget};
+use super::{BuiltinProvider, Capability, Remote};
 use crate::link::{Binding, LinkError, ResolvedLink};
-use crate::runtime::{Ctx, TraceHeaders};
+use crate::runtime::Ctx;
 
 mod fs;
 mod nats;
@@ -180,12 +180,9 @@ impl Capability for Blobstore {
         &self,
         link: &ResolvedLink,
         peer: Option<&Arc<dyn BuiltinProvider>>,
-        remote: &Arc<dyn Remote>,
+        _remote: &Arc<dyn Remote>,
     ) -> Result<Binding, LinkError> {
-        if let Some(peer) = peer {
-            return peer.backend(link);
-        }
-        let target = RemoteTarget::over(&link.link, TraceHeaders::default());
-        Ok(Binding::new(Linked::new(remote.blobstore(target))))
+        // A call that leaves the host takes its own trace along, so it makes its own client.
+        peer.map_or_else(|| Ok(Binding::none()), |peer| peer.backend(link))
     }
 }

@@ -100,10 +100,8 @@ impl Ctx {
             )));
         };
         let Some(linked) = link.binding.get::<Linked>() else {
-            return Err(Error::new(format!(
-                "`{}` serves no `{BLOBSTORE}`",
-                link.link.link.target
-            )));
+            let target = self.grants.remote_target(&link);
+            return Ok(self.grants.remote().blobstore(target));
         };
         Ok(linked.store())
     }

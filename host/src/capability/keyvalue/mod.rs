@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use proto::id::LinkName;
 
-use super::{BuiltinProvider, Capability, Remote, RemoteTarget};
+use super::{BuiltinProvider, Capability, Remote};
 use crate::link::{Binding, LinkError, ResolvedLink};
-use crate::runtime::{Ctx, TraceHeaders};
+use crate::runtime::Ctx;
 
 mod counter;
 mod memory;
@@ -227,13 +227,10 @@ impl Capability for Keyvalue {
         &self,
         link: &ResolvedLink,
         peer: Option<&Arc<dyn BuiltinProvider>>,
-        remote: &Arc<dyn Remote>,
+        _remote: &Arc<dyn Remote>,
     ) -> Result<Binding, LinkError> {
-        if let Some(peer) = peer {
-            return peer.backend(link);
-        }
-        let target = RemoteTarget::over(&link.link, TraceHeaders::default());
-        Ok(Binding::new(Linked::any(remote.keyvalue(target))))
+        // A call that leaves the host takes its own trace along, so it makes its own client.
+        peer.map_or_else(|| Ok(Binding::none()), |peer| peer.backend(link))
     }
 }
 

@@ -109,8 +109,8 @@ impl Ctx {
             return Err(Error::AccessDenied);
         };
         let Some(linked) = link.binding.get::<Linked>() else {
-            let target = &link.link.link.target;
-            return Err(Error::Other(format!("`{target}` serves no `{interface}`")));
+            let target = self.grants.remote_target(&link);
+            return Ok(self.grants.remote().keyvalue(target));
         };
         linked.open(&bucket.name).inspect_err(|_| {
             let name = &bucket.name;

@@ -7,9 +7,9 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{BuiltinProvider, Capability, Remote, RemoteTarget};
+use super::{BuiltinProvider, Capability, Remote};
 use crate::link::{Binding, LinkError, ResolvedLink};
-use crate::runtime::{Ctx, TraceHeaders};
+use crate::runtime::Ctx;
 
 mod deliver;
 mod nats;
@@ -112,12 +112,9 @@ impl Capability for Messaging {
         &self,
         link: &ResolvedLink,
         peer: Option<&Arc<dyn BuiltinProvider>>,
-        remote: &Arc<dyn Remote>,
+        _remote: &Arc<dyn Remote>,
     ) -> Result<Binding, LinkError> {
-        if let Some(peer) = peer {
-            return peer.backend(link);
-        }
-        let target = RemoteTarget::over(&link.link, TraceHeaders::default());
-        Ok(Binding::new(Linked::new(remote.messaging(target))))
+        // A call that leaves the host takes its own trace along, so it makes its own client.
+        peer.map_or_else(|| Ok(Binding::none()), |peer| peer.backend(link))
     }
 }

@@ -36,10 +36,8 @@ impl Ctx {
             return Err(format!("no link for `{CONSUMER}`"));
         };
         let Some(linked) = link.binding.get::<Linked>() else {
-            return Err(format!(
-                "`{}` serves no `{CONSUMER}`",
-                link.link.link.target
-            ));
+            let target = self.grants.remote_target(&link);
+            return Ok(self.grants.remote().messaging(target));
         };
         Ok(linked.broker())
     }
