@@ -87,28 +87,42 @@ impl Source<'_> {
 /// Calls a function: sends the parameters, lets `started` begin the asynchronous ones, and waits
 /// for the results that `read` takes from their stream (`None`: there were none).
 ///
-/// Results that come before all parameters are sent end the sending: a server need not read what
-/// it does not want.
+/// Results that come before all plain parameters are sent end the sending: a server need not read
+/// what it does not want. Streams and futures are begun in any case; a server may answer first and
+/// read them afterwards.
 pub(super) async fn exchange<T>(
     transport: &Transport,
     invocation: Invocation,
     started: impl FnOnce(&mut Call) -> Result<(), RpcError>,
     read: impl AsyncFnOnce(&str, &mut PathReader) -> Result<Option<T>, RpcError>,
 ) -> Result<(T, Call), RpcError> {
+    let has_async = !invocation.async_params.is_empty();
     let mut call = transport.call(invocation).await?;
     let mut results = call.results();
     let subject = call.subject().to_owned();
-    let value = {
-        let reading = read(&subject, &mut results);
-        tokio::pin!(reading);
+    let reading = read(&subject, &mut results);
+    tokio::pin!(reading);
+    let (sent, early) = {
+        let sending = call.start();
+        tokio::pin!(sending);
         tokio::select! {
             biased;
-            value = &mut reading => value,
-            sent = call.start() => match sent.and_then(|()| started(&mut call)) {
-                Ok(()) => reading.await,
-                Err(error) => Err(error),
+            value = &mut reading => match value {
+                Ok(Some(value)) if has_async => (sending.await, Some(Ok(Some(value)))),
+                value => (Ok(()), Some(value)),
             },
+            sent = &mut sending => (sent, None),
         }
+    };
+    let value = match (sent, early) {
+        (Err(error), _) => Err(error),
+        (Ok(()), Some(Err(error))) => Err(error),
+        (Ok(()), Some(Ok(None))) => Ok(None),
+        (Ok(()), early) => match (started(&mut call), early) {
+            (Err(error), _) => Err(error),
+            (Ok(()), Some(value)) => value,
+            (Ok(()), None) => reading.await,
+        },
     };
     match value {
         Ok(Some(_)) if call.reason().is_some() => Err(call.no_result()),

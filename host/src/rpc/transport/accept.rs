@@ -127,15 +127,27 @@ impl Incoming {
         self.reason = Some(reason.into());
     }
 
-    /// Waits until the caller has gone or given up.
-    pub async fn abandoned(&self) -> RpcError {
-        self.session.failed().await
+    /// Tells when the caller has gone or given up, without borrowing the call.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch(self.session.clone())
     }
 
     /// What ended the session, if anything did.
     #[must_use]
     pub fn failure(&self) -> Option<RpcError> {
         self.session.failure()
+    }
+}
+
+/// Watches over a call.
+#[derive(Debug)]
+pub struct Watch(Arc<Session>);
+
+impl Watch {
+    /// Waits until the call has failed.
+    pub async fn failed(&self) -> RpcError {
+        self.0.failed().await
     }
 }
 

@@ -17,6 +17,8 @@ mod call;
 mod reader;
 mod sender;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -27,7 +29,7 @@ use async_nats::connection::State;
 use futures::StreamExt;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use accept::Incoming;
+pub use accept::{Incoming, Watch};
 pub use call::{Call, Invocation};
 pub use reader::PathReader;
 pub use sender::Sender;
