@@ -14,6 +14,7 @@ pub mod nats;
 pub mod plan;
 pub mod serve;
 pub mod server;
+pub mod sim;
 pub mod status;
 pub mod store;
 pub mod task;

@@ -130,10 +130,9 @@ impl Controller {
         let subject = Subject::Workload(host.clone(), id.clone());
         let instance = self.view.instance(host, id);
         let Some(flight) = self.pending.flight(&subject) else {
-            if instance.is_none() {
-                self.pending.vanished(host, id, now);
-            } else {
-                self.pending.forgive_stop(host, id);
+            match instance.map(|instance| instance.image.clone()) {
+                None => self.pending.vanished(host, id, now),
+                Some(image) => self.pending.runs_after_all(host, id, &image, now),
             }
             return;
         };

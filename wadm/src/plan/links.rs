@@ -113,8 +113,11 @@ pub(super) fn decide(
         let link = want.to(target.clone());
         let missing = missing(want);
         let mut status = plan.one(cx, &app.name, &link, &mut busy, &missing);
-        let failures = cx.pending.failures_of(&target).filter(|_| note.is_some());
-        if let Some(failure) = failures.and_then(|failures| failures.values().next()) {
+        let failures = cx.pending.failures_of(&target).filter(|_| note.is_some()).into_iter().flatten();
+        let mut standing = failures
+            .filter(|(host, failure)| failure.retry_at > cx.now && cx.view.instance(host, &target).is_none());
+        if let Some((_, failure)) = standing.next() {
+            plan.wake = Some(plan.wake.map_or(failure.retry_at, |before| before.min(failure.retry_at)));
             status = StatusInfo::new(StatusType::Failed, format!("{target}: {}", failure.error));
         }
         plan.push(app, want, target.as_str(), name(target.as_str()), status, note);

@@ -94,6 +94,7 @@ fn application(cx: &Context<'_>, name: &str, plan: &mut Plan) {
     let mut detail = StatusDetail { deployed_version: None, ..StatusDetail::default() };
     let mut scalers = Vec::new();
     let mut moving = false;
+    let mut outdated = false;
     if let Some(desired) = &wanted {
         let configs = configs::decide(cx, desired);
         plan.unknown.extend(configs.unknown);
@@ -105,6 +106,7 @@ fn application(cx: &Context<'_>, name: &str, plan: &mut Plan) {
             let missing = configs::missing(cx, desired, workload.config.iter());
             let decided = workload::decide(cx, name, workload, &missing);
             moving |= !decided.settled && decided.status.status.kind == proto::wadm_api::StatusType::Reconciling;
+            outdated |= decided.outdated;
             plan.commands.extend(decided.commands);
             plan.wake(name, decided.wake);
             scalers.push(decided.status);
@@ -122,7 +124,7 @@ fn application(cx: &Context<'_>, name: &str, plan: &mut Plan) {
         detail.notes.extend(desired.problems.iter().cloned());
         detail.deployed_version.clone_from(&desired.version);
     }
-    remove_leftovers(cx, name, app, wanted.as_deref(), moving, plan);
+    remove_leftovers(cx, name, app, wanted.as_deref(), Unrest { moving, outdated }, plan);
     let status = if app.deployed.is_some() {
         Status { detail: Some(detail), ..Status::of(scalers) }
     } else {
@@ -146,6 +148,15 @@ fn undeployed(cx: &Context<'_>, name: &str, held: Option<&AppDesired>) -> Status
     status
 }
 
+/// What is still going on in an application.
+#[derive(Clone, Copy)]
+struct Unrest {
+    /// Something is being started: what it replaces stays until then.
+    moving: bool,
+    /// Something still runs with earlier settings.
+    outdated: bool,
+}
+
 /// Stops what carries the application's marks and is wanted by nobody; then removes the links and
 /// configs that only earlier manifests wanted.
 fn remove_leftovers(
@@ -153,7 +164,7 @@ fn remove_leftovers(
     name: &str,
     app: &Application,
     wanted: Option<&AppDesired>,
-    moving: bool,
+    unrest: Unrest,
     plan: &mut Plan,
 ) {
     let is_wanted = |id: &ComponentId, kind: Kind| {
@@ -167,19 +178,19 @@ fn remove_leftovers(
         }
         remains = true;
         let subject = Subject::Workload(host.id.clone(), id.clone());
-        if cx.pending.must_wait(&subject, None, cx.now) {
+        if cx.pending.must_wait_to_stop(&subject, cx.now) {
             plan.wake(name, cx.pending.failure(&subject).map(|failure| failure.retry_at));
-        } else if !moving && cx.pending.flight(&subject).is_none() {
+        } else if !unrest.moving && cx.pending.flight(&subject).is_none() {
             let command = stop(host.id.clone(), id.clone(), instance);
             plan.commands.push(Planned { command, application: name.to_owned(), refreshes: None });
         }
     }
-    if app.leftovers().is_empty() || moving {
+    if app.leftovers().is_empty() || unrest.moving {
         return;
     }
     remains |= remove_links(cx, name, app.leftovers(), plan);
     // What still runs may read its configs.
-    if remains {
+    if remains || unrest.outdated {
         return;
     }
     if remove_configs(cx, name, app.leftovers(), plan) || !cx.view.links_known() {
@@ -275,7 +286,7 @@ fn shared_builtins(cx: &Context<'_>, plan: &mut Plan) {
             continue;
         }
         let subject = Subject::Workload(host.id.clone(), id.clone());
-        if cx.pending.flight(&subject).is_none() && !cx.pending.must_wait(&subject, None, cx.now) {
+        if cx.pending.flight(&subject).is_none() && !cx.pending.must_wait_to_stop(&subject, cx.now) {
             let command = stop(host.id.clone(), id.clone(), instance);
             plan.commands.push(Planned { command, application: SHARED.to_owned(), refreshes: None });
         }

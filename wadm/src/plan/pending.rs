@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proto::id::{ComponentId, HostId};
+use proto::reference::without_scheme;
 use sha2::{Digest, Sha256};
 
 use super::command::{Command, Subject};
@@ -271,14 +272,19 @@ impl Pending {
         self.started.remove(&(host.clone(), id.clone()));
     }
 
-    /// It runs although a stop failed before, or an attempt to start it: the pause ends.
-    pub fn forgive_stop(&mut self, host: &HostId, id: &ComponentId) {
-        if let Some(failure) = self.failures.get_mut(id).and_then(|hosts| hosts.get_mut(host))
-            && failure.image.is_none()
-            && failure.attempts <= 1
-        {
+    /// What was thought to have failed runs after all.
+    pub fn runs_after_all(&mut self, host: &HostId, id: &ComponentId, image: &str, now: Time) {
+        let Some(failure) = self.failures.get_mut(id).and_then(|hosts| hosts.get_mut(host)) else { return };
+        if failure.image.as_deref().is_some_and(|failed| without_scheme(failed) == without_scheme(image)) {
             failure.retry_at = failure.at;
+            self.started.entry((host.clone(), id.clone())).or_insert(now);
         }
+    }
+
+    /// Whether a stop has to wait because one failed before. A start that failed is no reason.
+    #[must_use]
+    pub fn must_wait_to_stop(&self, subject: &Subject, now: Time) -> bool {
+        self.failure(subject).is_some_and(|failure| failure.retry_at > now && failure.image.is_none())
     }
 
     /// A host is gone for now: nothing that is on its way to it will arrive.
@@ -331,8 +337,8 @@ impl Pending {
         let mut settled = Vec::new();
         for (id, hosts) in &self.failures {
             for host in hosts.keys() {
-                let since = self.started.get(&(host.clone(), id.clone()));
-                if since.is_some_and(|since| now.since(*since) >= SETTLED_AFTER) {
+                let since = self.started.get(&(host.clone(), id.clone())).copied();
+                if since.is_some_and(|since| now.since(since) >= SETTLED_AFTER) {
                     settled.push(Subject::Workload(host.clone(), id.clone()));
                 }
             }

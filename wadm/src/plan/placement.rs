@@ -178,9 +178,10 @@ impl Placement<'_> {
     fn daemon(&mut self, spread: &SpreadWant, fit: &[usize], willing: &[usize]) -> u32 {
         let mut given = 0;
         for host in willing {
+            // A host that another spread has already is served.
+            given += spread.count;
             if !self.targets.contains_key(host) && spread.count > 0 {
                 self.add(*host, spread.count, spread);
-                given += spread.count;
             }
         }
         self.wanted += spread.count * u32::try_from(fit.len()).unwrap_or(u32::MAX);

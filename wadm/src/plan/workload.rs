@@ -23,6 +23,8 @@ pub(super) struct WorkloadPlan {
     pub wake: Option<Time>,
     /// Everything runs as it should: nothing old is left, nothing is under way.
     pub settled: bool,
+    /// Something runs with an earlier image or earlier settings.
+    pub outdated: bool,
 }
 
 /// A command with what has to be remembered about it.
@@ -245,7 +247,7 @@ impl Decision<'_, '_> {
         surplus.sort_by_key(|(much, host, _, _)| (std::cmp::Reverse(*much), std::cmp::Reverse(*host)));
         for (much, host, target, instance) in surplus {
             let ours = instance.kind == Kind::Component || instance.application() == Some(self.app);
-            if !ours || (much > self.budget && self.needs_floor()) {
+            if !ours || (much > self.budget && self.needs_floor()) || self.must_not_reduce(host, target) {
                 continue;
             }
             self.budget = self.budget.saturating_sub(much);
@@ -255,6 +257,19 @@ impl Decision<'_, '_> {
             };
             self.push(command, None);
         }
+    }
+
+    /// Whether an earlier attempt to give up as much failed, and has to wait.
+    fn must_not_reduce(&mut self, host: usize, target: u32) -> bool {
+        let subject = Subject::Workload(self.cx.hosts[host].id.clone(), self.workload.id.clone());
+        let waits = match target {
+            0 => self.cx.pending.must_wait_to_stop(&subject, self.cx.now),
+            _ => self.cx.pending.must_wait(&subject, None, self.cx.now),
+        };
+        if waits && let Some(failure) = self.cx.pending.failure(&subject) {
+            self.wake(failure.retry_at);
+        }
+        waits
     }
 
     /// A daemon's instances stand for their host: none replaces another.
@@ -304,6 +319,7 @@ impl Decision<'_, '_> {
             },
             wake: self.wake,
             settled,
+            outdated: self.outdated > 0,
         }
     }
 
@@ -317,7 +333,13 @@ impl Decision<'_, '_> {
             let host = self.cx.hosts[at];
             let current = now.get(&at).copied();
             let target = placement.targets.get(&at);
-            let failure = failures.and_then(|failures| failures.get(&host.id));
+            // A failure matters while it stands in the way: where it is wanted, or has to wait.
+            let failure = failures
+                .and_then(|failures| failures.get(&host.id))
+                .filter(|failure| target.is_some() || failure.retry_at > self.cx.now);
+            if current.is_none() && target.is_none() && failure.is_none() {
+                continue;
+            }
             let instance = current.and_then(|current| current.instance);
             let desired = target.map_or(0, |target| target.count);
             if let Some(failure) = failure.filter(|failure| failure.retry_at > self.cx.now) {

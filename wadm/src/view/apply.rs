@@ -92,9 +92,7 @@ impl View {
             host.pulse =
                 Some(PulseState { interval, sequence: pulse.sequence, digest: pulse.inventory_digest.clone() });
         }
-        if again {
-            host.known = false;
-            host.digest = None;
+        if again && host.restart(now) {
             host.asked = None;
             changes.restarted.insert(pulse.host_id.clone());
             changes.hosts.insert(pulse.host_id.clone());
@@ -216,8 +214,7 @@ impl View {
         self.set_labels(id, labels, changes);
         if let Some(host) = self.hosts.get_mut(id) {
             name.clone_into(&mut host.name);
-            if !young {
-                host.known = false;
+            if !young && host.restart(now) {
                 host.asked = Some(now);
                 changes.ask.insert(id.clone());
                 changes.restarted.insert(id.clone());
@@ -278,7 +275,7 @@ impl View {
         let Some(host) = self.hosts.get_mut(id) else { return };
         host.name.clone_from(&inventory.friendly_name);
         host.version.clone_from(&inventory.version);
-        if inventory.uptime_seconds + 1 < host.uptime {
+        if inventory.uptime_seconds + 1 < host.uptime && host.restart(now) {
             changes.restarted.insert(id.clone());
         }
         host.uptime = inventory.uptime_seconds;

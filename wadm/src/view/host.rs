@@ -90,6 +90,8 @@ pub struct HostView {
     pub(super) uptime: u64,
     pub(super) asked: Option<Time>,
     pub(super) no_responders: Vec<Time>,
+    /// When it was last noticed to have started anew.
+    pub(super) restarted: Option<Time>,
     /// Times the host put on its last events, by subject.
     pub(super) event_times: BTreeMap<ComponentId, Time>,
     pub(super) heartbeat_time: Option<Time>,
@@ -118,9 +120,27 @@ impl HostView {
             uptime: 0,
             asked: None,
             no_responders: Vec::new(),
+            restarted: None,
             event_times: BTreeMap::new(),
             heartbeat_time: None,
         }
+    }
+
+    /// Notes that it started anew; false when that was noted just before, by another sign of it.
+    pub(super) fn restart(&mut self, now: Time) -> bool {
+        let again = self.restarted.is_none_or(|at| now.since(at) >= Duration::from_secs(3));
+        if let Some(pulse) = &mut self.pulse {
+            pulse.sequence = 0;
+        }
+        if again {
+            self.restarted = Some(now);
+            self.known = false;
+            self.digest = None;
+            self.uptime = 0;
+            self.heartbeat_time = None;
+            self.event_times.clear();
+        }
+        again
     }
 
     /// Whether it is alive and its inventory is known.
