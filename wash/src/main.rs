@@ -1,1 +1,10 @@
-fn main() {}
+//! The program `wash`.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    wash::main(std::env::args_os())
+}

@@ -1,0 +1,29 @@
+//! One file per family of commands.
+
+pub mod app;
+pub mod call;
+pub mod claims;
+pub mod completions;
+pub mod config;
+pub mod ctx;
+pub mod daemon;
+pub mod down;
+pub mod drain;
+pub mod get;
+pub mod inspect;
+pub mod keys;
+pub mod label;
+pub mod link;
+pub mod par;
+pub mod pull;
+pub mod push;
+pub mod scale;
+pub mod secrets;
+pub mod signing;
+pub mod spy;
+pub mod start;
+pub mod stop;
+pub mod up;
+pub mod update;
+pub mod version;
+pub mod watch;
