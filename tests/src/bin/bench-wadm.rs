@@ -17,6 +17,9 @@ use serde_json::Value;
 /// Deploys that run at once, as from a few people's scripts.
 const DEPLOYS_AT_ONCE: usize = 8;
 
+/// How long an API request may take; one to a controller that was just killed is lost.
+const ANSWER: Duration = Duration::from_secs(2);
+
 /// How long the steady state is watched.
 const STEADY: Duration = Duration::from_secs(30);
 
@@ -134,7 +137,8 @@ struct Bench {
 impl Bench {
     async fn ask(&self, request: WadmApi, body: String) -> anyhow::Result<Value> {
         let subject = WadmApiSubject::new(self.lattice.clone(), request).to_string();
-        let reply = self.client.request(subject, body.into()).await?;
+        let request = async_nats::Request::new().payload(body.into()).timeout(Some(ANSWER));
+        let reply = self.client.send_request(subject, request).await?;
         Ok(serde_json::from_slice(&reply.payload)?)
     }
 
