@@ -137,7 +137,9 @@ struct Bench {
 impl Bench {
     async fn ask(&self, request: WadmApi, body: String) -> anyhow::Result<Value> {
         let subject = WadmApiSubject::new(self.lattice.clone(), request).to_string();
-        let request = async_nats::Request::new().payload(body.into()).timeout(Some(ANSWER));
+        let request = async_nats::Request::new()
+            .payload(body.into())
+            .timeout(Some(ANSWER));
         let reply = self.client.send_request(subject, request).await?;
         Ok(serde_json::from_slice(&reply.payload)?)
     }

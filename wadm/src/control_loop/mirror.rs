@@ -1,6 +1,6 @@
 //! Keeps what is stored at hand, and tells each lattice's actor what changes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use serde::Deserialize as _;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::{Lattices, store_input};
+use super::{Lattices, Revision, store_input};
 use crate::core::Input;
 use crate::store::{AppKey, Followed, Hear, Manifests, Retired, Stored, follow};
 use crate::task::{Task, TaskError};
@@ -39,7 +39,13 @@ impl FollowManifests {
         }
     }
 
-    async fn put(&self, apps: &mut HashMap<String, (Lattice, String)>, key: String, value: &Bytes) {
+    async fn put(
+        &self,
+        apps: &mut HashMap<String, (Lattice, String)>,
+        key: String,
+        value: &Bytes,
+        revision: u64,
+    ) {
         // Lists of names are arrays; only applications are objects.
         if value.first() != Some(&b'{') {
             return;
@@ -56,30 +62,16 @@ impl FollowManifests {
         };
         apps.insert(key, (lattice.clone(), name.clone()));
         match app.deployed().map(Manifest::deserialize).transpose() {
-            Ok(deployed) => self.set(lattice, name, deployed.map(Arc::new)).await,
+            Ok(deployed) => {
+                let deployed = deployed.map(Arc::new);
+                let revision = Revision::Told(revision);
+                self.lattices
+                    .deployed_is(&lattice, &name, deployed, revision)
+                    .await;
+            }
             Err(error) => {
                 tracing::warn!(%lattice, name, %error, "a deployed manifest is not readable, left as it runs");
             }
-        }
-    }
-
-    async fn set(&self, lattice: Lattice, name: String, deployed: Option<Arc<Manifest>>) {
-        let whole = {
-            let mut inner = self.lattices.lock();
-            let stored = inner.stored.entry(lattice.clone()).or_default();
-            let before = match &deployed {
-                Some(manifest) => stored.deployed.insert(name.clone(), manifest.clone()),
-                None => stored.deployed.remove(&name),
-            };
-            if before == deployed {
-                return;
-            }
-            inner.manifests_whole && inner.retired_whole
-        };
-        if whole {
-            self.lattices
-                .tell(&lattice, Input::Application { name, deployed })
-                .await;
         }
     }
 }
@@ -105,10 +97,15 @@ struct ManifestEar<'a> {
 impl Hear for ManifestEar<'_> {
     async fn hear(&mut self, heard: Followed) {
         match heard {
-            Followed::Put(key, value) => self.task.put(self.apps, key, &value).await,
+            Followed::Put(key, value, revision) => {
+                self.task.put(self.apps, key, &value, revision).await
+            }
             Followed::Gone(key) => {
                 if let Some((lattice, name)) = self.apps.remove(&key) {
-                    self.task.set(lattice, name, None).await;
+                    self.task
+                        .lattices
+                        .deployed_is(&lattice, &name, None, Revision::Gone)
+                        .await;
                 }
             }
             Followed::Whole => {
@@ -179,7 +176,7 @@ struct RetiredEar<'a>(&'a FollowRetired);
 impl Hear for RetiredEar<'_> {
     async fn hear(&mut self, heard: Followed) {
         match heard {
-            Followed::Put(key, value) => self.0.put(&key, Retired::read(&value)).await,
+            Followed::Put(key, value, _) => self.0.put(&key, Retired::read(&value)).await,
             Followed::Gone(key) => self.0.put(&key, Vec::new()).await,
             Followed::Whole => {
                 self.0
@@ -192,6 +189,48 @@ impl Hear for RetiredEar<'_> {
 }
 
 impl Lattices {
+    /// The deployed manifests of a lattice; none while not everything is known yet.
+    pub(crate) fn deployed(&self, lattice: &Lattice) -> Option<BTreeMap<String, Arc<Manifest>>> {
+        let inner = self.lock();
+        let known = inner.manifests_whole && inner.retired_whole;
+        known.then(|| {
+            let stored = inner.stored.get(lattice);
+            stored
+                .map(|stored| stored.deployed.clone())
+                .unwrap_or_default()
+        })
+    }
+
+    /// What should run of an application, as it was written or told.
+    pub(crate) async fn deployed_is(
+        &self,
+        lattice: &Lattice,
+        name: &str,
+        deployed: Option<Arc<Manifest>>,
+        revision: Revision,
+    ) {
+        let whole = {
+            let mut inner = self.lock();
+            let stored = inner.stored.entry(lattice.clone()).or_default();
+            if !stored.is_new(name, revision) {
+                return;
+            }
+            let before = match &deployed {
+                Some(manifest) => stored.deployed.insert(name.to_owned(), manifest.clone()),
+                None => stored.deployed.remove(name),
+            };
+            if before == deployed {
+                return;
+            }
+            inner.manifests_whole && inner.retired_whole
+        };
+        if whole {
+            let name = name.to_owned();
+            self.tell(lattice, Input::Application { name, deployed })
+                .await;
+        }
+    }
+
     /// One of the buckets was read whole. When both are, every lattice gets what is stored of it;
     /// from then on each change is told.
     async fn whole(&self, which: fn(&mut super::Inner)) {

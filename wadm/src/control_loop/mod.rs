@@ -67,6 +67,49 @@ pub(crate) enum Message {
 struct Stored {
     deployed: BTreeMap<String, Arc<Manifest>>,
     retired: BTreeMap<String, Vec<Arc<Manifest>>>,
+    /// The revisions of applications as last written here, until the bucket's watch tells them.
+    written: HashMap<String, u64>,
+    /// The revisions of applications as the bucket's watch last told them.
+    told: HashMap<String, u64>,
+}
+
+/// Where news of an application came from, with its revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Revision {
+    /// This process wrote it.
+    Written(u64),
+    /// The bucket's watch told it.
+    Told(u64),
+    /// It is not in the bucket.
+    Gone,
+}
+
+impl Stored {
+    /// Whether news with that revision are news.
+    fn is_new(&mut self, name: &str, revision: Revision) -> bool {
+        match revision {
+            Revision::Written(now) => {
+                let new = self.told.get(name).is_none_or(|told| *told < now);
+                if new {
+                    self.written.insert(name.to_owned(), now);
+                }
+                new
+            }
+            Revision::Told(now) => {
+                self.told.insert(name.to_owned(), now);
+                let late = self.written.get(name).is_some_and(|written| now < *written);
+                if !late {
+                    self.written.remove(name);
+                }
+                !late
+            }
+            Revision::Gone => {
+                self.told.remove(name);
+                self.written.remove(name);
+                true
+            }
+        }
+    }
 }
 
 #[derive(Default)]

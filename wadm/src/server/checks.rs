@@ -1,6 +1,7 @@
 //! What must hold between applications before one is deployed. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use proto::manifest::{Component, LinkTrait, Manifest, Scaling};
 
@@ -40,7 +41,7 @@ pub(super) enum Refusal {
 }
 
 /// Whether `manifest` may be deployed while `others` are.
-pub(super) fn may_deploy(manifest: &Manifest, others: &[Manifest]) -> Result<(), Refusal> {
+pub(super) fn may_deploy(manifest: &Manifest, others: &[Arc<Manifest>]) -> Result<(), Refusal> {
     ids_are_free(manifest, others)?;
     let missing = missing_shared(manifest, others);
     if !missing.is_empty() {
@@ -49,7 +50,7 @@ pub(super) fn may_deploy(manifest: &Manifest, others: &[Manifest]) -> Result<(),
     routes_are_free(manifest, others)
 }
 
-fn ids_are_free(manifest: &Manifest, others: &[Manifest]) -> Result<(), Refusal> {
+fn ids_are_free(manifest: &Manifest, others: &[Arc<Manifest>]) -> Result<(), Refusal> {
     let ids = |manifest: &Manifest| -> BTreeSet<String> {
         let owned = manifest
             .spec
@@ -74,7 +75,7 @@ fn ids_are_free(manifest: &Manifest, others: &[Manifest]) -> Result<(), Refusal>
 
 /// The components of `manifest` that stand for components of applications which are not deployed,
 /// or do not share them.
-pub(super) fn missing_shared(manifest: &Manifest, others: &[Manifest]) -> Vec<String> {
+pub(super) fn missing_shared(manifest: &Manifest, others: &[Arc<Manifest>]) -> Vec<String> {
     let shared = |component: &&Component| {
         component
             .properties
@@ -109,7 +110,7 @@ struct Entry {
     places: Vec<BTreeMap<String, String>>,
 }
 
-fn routes_are_free(manifest: &Manifest, others: &[Manifest]) -> Result<(), Refusal> {
+fn routes_are_free(manifest: &Manifest, others: &[Arc<Manifest>]) -> Result<(), Refusal> {
     let mine = entries(manifest);
     if mine.is_empty() {
         return Ok(());
@@ -304,7 +305,7 @@ mod tests {
         ] {
             let mine = app("mine", mine.0, mine.1, mine.2);
             let theirs = app("theirs", theirs.0, theirs.1, theirs.2);
-            let done = may_deploy(&mine, &[theirs]);
+            let done = may_deploy(&mine, &[Arc::new(theirs)]);
             assert_eq!(done.is_err(), refused, "{case}");
             if let Err(refusal) = done {
                 assert!(

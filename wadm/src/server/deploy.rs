@@ -1,5 +1,7 @@
 //! `model.deploy`, `model.undeploy`, and ours: `model.plan` and `model.retry`.
 
+use std::sync::Arc;
+
 use proto::id::Lattice;
 use proto::manifest::Manifest;
 use proto::wadm_api::{DeployModelResponse, DeployResult, VersionRequest};
@@ -8,6 +10,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{ApiError, CONFLICTS_MAX, Desk, Reply, checks, json};
+use crate::control_loop::Revision;
 use crate::store::StoreError;
 
 impl Desk {
@@ -66,9 +69,15 @@ impl Desk {
             self.lattices.retry(lattice, name).await;
         } else {
             app.deployed_version = Some(version.clone());
-            self.manifests
+            let revision = self
+                .manifests
                 .put(lattice, name, &app, found.revision)
                 .await?;
+            let deployed = Some(Arc::new(manifest));
+            let revision = Revision::Written(revision);
+            self.lattices
+                .deployed_is(lattice, name, deployed, revision)
+                .await;
         }
         self.announce(lattice, &ManifestEvent::Published(published))
             .await;
@@ -107,9 +116,14 @@ impl Desk {
             });
         };
         let message = if app.deployed_version.take().is_some() {
-            self.manifests
+            let revision = self
+                .manifests
                 .put(lattice, name, &app, found.revision)
                 .await?;
+            let revision = Revision::Written(revision);
+            self.lattices
+                .deployed_is(lattice, name, None, revision)
+                .await;
             format!("Successfully undeployed application {name}")
         } else {
             format!("Application {name} was already undeployed")
@@ -181,12 +195,18 @@ impl Desk {
         &self,
         lattice: &Lattice,
         name: &str,
-    ) -> Result<Vec<Manifest>, ApiError> {
+    ) -> Result<Vec<Arc<Manifest>>, ApiError> {
+        if let Some(deployed) = self.lattices.deployed(lattice) {
+            let others = deployed.into_iter().filter(|(other, _)| other != name);
+            return Ok(others.map(|(_, manifest)| manifest).collect());
+        }
+        // Not everything is at hand yet: the store knows.
         let apps = self.manifests.all(lattice).await?;
         Ok(apps
             .iter()
             .filter(|(other, _)| other != name)
             .filter_map(|(other, app)| parse_stored(other, app.deployed()?).ok())
+            .map(Arc::new)
             .collect())
     }
 }

@@ -21,8 +21,8 @@ const LATE_AFTER: Duration = Duration::from_secs(2);
 /// What is heard of a bucket.
 #[derive(Clone, Debug)]
 pub enum Followed {
-    /// The key has this value now.
-    Put(String, Bytes),
+    /// The key has this value since this revision.
+    Put(String, Bytes, u64),
     /// The key is gone.
     Gone(String),
     /// Everything that was there at the start has been told.
@@ -92,7 +92,9 @@ pub async fn follow(
         match entry.operation {
             Operation::Put => {
                 known.insert(entry.key.clone());
-                listener.hear(Followed::Put(entry.key, entry.value)).await;
+                listener
+                    .hear(Followed::Put(entry.key, entry.value, entry.revision))
+                    .await;
             }
             Operation::Delete | Operation::Purge => {
                 if known.remove(&entry.key) {

@@ -97,7 +97,7 @@ impl Manifests {
         self.read(AppKey::new(lattice, name).as_str()).await
     }
 
-    /// Writes one application; its name is in the list afterwards.
+    /// Writes one application, whose name is in the list afterwards; returns its new revision.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when the application is no longer at `revision`.
@@ -107,7 +107,7 @@ impl Manifests {
         name: &str,
         app: &Stored,
         revision: u64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
         // The list first: a name without an application is skipped by readers, an application
         // without its name would be forgotten.
         self.change_names(lattice, |names| {
@@ -185,7 +185,7 @@ impl Manifests {
             }
             match self.write(lattice.as_ref(), &names, revision).await {
                 Err(StoreError::Conflict { .. }) if attempt < ATTEMPTS_MAX => attempt += 1,
-                done => return done,
+                done => return done.map(|_| ()),
             }
         }
     }
@@ -226,16 +226,16 @@ impl Manifests {
         key: &str,
         value: &T,
         revision: u64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
         let bytes = serde_json::to_vec(value).map_err(|source| StoreError::Malformed {
             bucket: self.kv.name.clone(),
             key: key.to_owned(),
             source,
         })?;
-        match self.kv.update(key, Bytes::from(bytes), revision).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.refused("write", key, error)),
-        }
+        self.kv
+            .update(key, Bytes::from(bytes), revision)
+            .await
+            .map_err(|error| self.refused("write", key, error))
     }
 
     fn refused(&self, what: &'static str, key: &str, error: kv::UpdateError) -> StoreError {
