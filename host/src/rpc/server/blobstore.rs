@@ -7,7 +7,7 @@ use futures::StreamExt;
 
 use super::builtin::{Links, instance, params, reply, respond};
 use super::{Endpoint, Handler, Refusal, ServerOptions};
-use crate::capability::blobstore::{Backend, ByteStream, Error, NameStream, ObjectId};
+use crate::capability::blobstore::{Backend, ByteStream, Error, Linked, NameStream, ObjectId};
 use crate::rpc::body::{ByteReader, ByteWriter, NameWriter, write_future};
 use crate::rpc::codec::{Path, encode_to_vec};
 use crate::rpc::http_types::Now;
@@ -52,7 +52,8 @@ fn text<T>(result: Result<T, Error>) -> Result<T, String> {
 #[async_trait]
 impl Handler for Function {
     async fn handle(&self, call: &mut Incoming, options: &ServerOptions) -> Result<(), Refusal> {
-        let store: Store = self.links.find::<Arc<dyn Backend>>(call, "wasi:blobstore");
+        let store: Store =
+            self.links.find::<Linked>(call, "wasi:blobstore").map(|linked| linked.store());
         match self.name {
             "list-container-objects" => list(call, options, store).await,
             "get-container-data" => read(call, options, store).await,

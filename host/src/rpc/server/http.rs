@@ -166,7 +166,7 @@ fn http_error(error: CallError) -> HttpError {
 /// A transport's failure as an HTTP error, inside a request.
 fn broken_request(error: &RpcError) -> HttpError {
     match error {
-        RpcError::Disconnected | RpcError::Silent(_) | RpcError::Cancelled => {
+        RpcError::Disconnected | RpcError::Silent(_) | RpcError::Gone | RpcError::Cancelled => {
             HttpError::ConnectionTerminated
         }
         _ => HttpError::HttpProtocolError,

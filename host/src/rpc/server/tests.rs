@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ::http::{Method, Request, Response, StatusCode};
 use bytes::Bytes;
+use futures::StreamExt;
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use proto::id::LinkName;
@@ -277,4 +278,64 @@ async fn a_store_elsewhere_works_like_one_here() {
     store.delete("default", "k").await.unwrap();
     assert_eq!(store.list_keys("default", None).await.unwrap().keys, ["n"]);
     let _: &dyn Backend = &*store;
+}
+
+/// A store of blobs in a directory.
+struct Files(crate::capability::blobstore::Linked);
+
+#[async_trait]
+impl BuiltinProvider for Files {
+    fn kind(&self) -> &'static str {
+        "blobstore-fs"
+    }
+    fn backend(&self, _: &ResolvedLink) -> Result<Binding, LinkError> {
+        Ok(Binding::new(self.0.clone()))
+    }
+    async fn put_link(&self, _: Arc<ResolvedLink>) -> Result<(), LinkError> {
+        Ok(())
+    }
+    async fn delete_link(&self, _: &LinkKey) {}
+    async fn update_config(&self, _: std::collections::BTreeMap<String, String>) {}
+    async fn shutdown(&self, _: Duration) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blobs_elsewhere_stream_in_and_out() {
+    use crate::capability::blobstore::{FsStore, Linked, ObjectId};
+    let bench = Bench::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let files = Linked::new(Arc::new(FsStore::new(dir.path().to_owned())));
+    let handle = bench.server.serve_builtin(&id("fs"), Arc::new(Files(files))).await.unwrap();
+    let link = Link::new(id("caller"), id("fs"), "wasi", "blobstore", ["blobstore"]);
+    handle.set_links(&[Arc::new(ResolvedLink::plain(link))]);
+    bench.settle().await;
+    let store = bench.client.blobstore(target("fs"));
+    let object = |name: &str| ObjectId { container: "c".into(), object: name.into() };
+    store.create_container("c").await.unwrap();
+    assert!(store.container_exists("c").await.unwrap());
+
+    let piece = Bytes::from(vec![5; 300_000]);
+    let pieces = vec![Ok(piece.clone()); 20];
+    store.write_data(&object("big"), Box::pin(futures::stream::iter(pieces))).await.unwrap();
+    assert_eq!(store.object_info(&object("big")).await.unwrap().size, 6_000_000);
+    let mut data = store.get_data(&object("big"), 0, u64::MAX).await.unwrap();
+    let mut read = 0;
+    while let Some(bytes) = data.next().await {
+        read += bytes.unwrap().len();
+    }
+    assert_eq!(read, 6_000_000);
+
+    let broken = futures::stream::iter([
+        Ok(piece),
+        Err(crate::capability::blobstore::Error::new("the source broke off")),
+    ]);
+    assert!(store.write_data(&object("half"), Box::pin(broken)).await.is_err());
+    assert!(!store.has_object(&object("half")).await.unwrap());
+    store.copy_object(&object("big"), &object("copy")).await.unwrap();
+    let names = store.list_objects("c", None, None).await.unwrap();
+    let mut names: Vec<String> = names.map(|name| name.unwrap()).collect().await;
+    names.sort();
+    assert_eq!(names, ["big", "copy"]);
+    let missing = store.get_data(&object("none"), 0, 1).await;
+    assert!(missing.is_err());
 }

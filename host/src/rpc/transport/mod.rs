@@ -8,9 +8,13 @@
 //! until the server drops one of them. Two of our hosts therefore agree on windows: the caller
 //! says `lattice-flow: 1` in its first message, the server repeats it in its handshake, and from
 //! then on each byte stream has at most [`WINDOW`] bytes under way; the receiver returns credit as
-//! it consumes. The same agreement makes both send a sign of life, so that a peer that died is
-//! noticed within [`SILENCE_MAX`]. A peer that does not answer the header sees none of this; for
-//! it a session buffers at most [`SESSION_BUFFER_MAX`] and then fails.
+//! it consumes. A peer that does not answer the header sees none of this; for it a session buffers
+//! at most [`SESSION_BUFFER_MAX`] and then fails.
+//!
+//! **Signs of life (ours).** Every two seconds a session sends an empty message to its peer's
+//! inbox, on a path that the protocol tells peers to ignore. NATS itself answers when nobody is
+//! subscribed there any more: so the death of any peer, ours or not, is noticed. Peers that agreed
+//! on flow control also expect to hear the other's, which finds a peer that is cut off.
 
 mod accept;
 mod call;
@@ -46,10 +50,13 @@ pub const SESSION_BUFFER_MAX: usize = 64 << 20;
 /// Bytes that all sessions of one connection keep.
 pub const BUFFER_MAX: usize = 512 << 20;
 
-/// How often peers that agreed on it tell each other that a call is still alive.
-const ALIVE_EVERY: Duration = Duration::from_secs(4);
+/// How often the two ends of a call send each other a sign of life.
+const ALIVE_EVERY: Duration = Duration::from_secs(2);
 
-/// Silence of such a peer after which its call fails: three signs of life, and one late.
+/// Silence after which a peer that expects no sign of life is probed.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Silence of a peer that sends signs of life after which its call fails: several of them lost.
 pub const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// How long a caller waits for the first answer of a server.
@@ -122,6 +129,9 @@ pub enum RpcError {
     /// A peer that sends signs of life fell silent.
     #[error("the peer was silent for {0:?}; it has stopped or lost its connection")]
     Silent(Duration),
+    /// Nobody is subscribed to the peer's inbox any more.
+    #[error("the peer has gone: it ended, or lost its connection to NATS")]
+    Gone,
     /// The peer gave up the call.
     #[error("the peer cancelled the call")]
     Cancelled,
@@ -282,9 +292,11 @@ async fn keep_alive(shared: Arc<Shared>, stop: CancellationToken) {
         for session in shared.all() {
             if session.silence() > SILENCE_MAX {
                 session.fail(RpcError::Silent(SILENCE_MAX));
-            } else if let Some(peer) = session.flowing_peer() {
+            } else if let Some(peer) = session.to_probe(QUIET) {
                 let subject = format!("{peer}.{}", session::ALIVE);
-                let _ = shared.client.publish(subject, bytes::Bytes::new()).await;
+                let reply = format!("{}.{}", session.inbox(), session::PROBE);
+                let nothing = bytes::Bytes::new();
+                let _ = shared.client.publish_with_reply(subject, reply, nothing).await;
             }
         }
     }

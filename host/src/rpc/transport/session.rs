@@ -13,6 +13,8 @@ use super::{BUFFER_MAX, FLOW_HEADER, RpcError, SESSION_BUFFER_MAX, Shared, WINDO
 
 /// Last token of a sign of life.
 pub(super) const ALIVE: &str = "alive";
+/// Last token of where NATS says that nobody hears a sign of life.
+pub(super) const PROBE: &str = "probe";
 /// Last token of a cancellation.
 pub(super) const CANCEL: &str = "cancel";
 /// Last token of the reason why a call has no result.
@@ -116,6 +118,14 @@ impl Session {
             .filter(|_| state.flow && state.failure.is_none())
     }
 
+    /// Whom to send a sign of life: a peer that expects it, or one that was not heard for
+    /// `quiet`, to learn whether it is there at all.
+    pub(super) fn to_probe(&self, quiet: Duration) -> Option<String> {
+        let state = self.state();
+        let due = state.failure.is_none() && (state.flow || state.heard.elapsed() >= quiet);
+        state.peer.clone().filter(|_| due)
+    }
+
     /// How long a peer that sends signs of life has sent nothing.
     pub(super) fn silence(&self) -> Duration {
         let state = self.state();
@@ -182,10 +192,14 @@ impl Session {
 
     /// Takes a message that arrived on `path` below this session's inbox.
     pub(super) fn deliver(&self, path: &str, message: Message) {
-        self.state().heard = Instant::now();
+        if path != PROBE {
+            self.state().heard = Instant::now();
+        }
         match path {
             "" => self.deliver_handshake(message),
             ALIVE => {}
+            PROBE if message.status == Some(StatusCode::NO_RESPONDERS) => self.fail(RpcError::Gone),
+            PROBE => {}
             CANCEL => self.fail(RpcError::Cancelled),
             REASON => {
                 let text = &message.payload[..message.payload.len().min(REASON_BYTES_MAX)];

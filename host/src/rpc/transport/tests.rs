@@ -264,3 +264,22 @@ async fn a_peer_that_floods_ends_its_own_call_only() {
     echo(bench.callee.clone(), calls);
     assert_eq!(called(&bench.caller, vec![1]).await.unwrap(), [1]);
 }
+
+/// The death of a peer that knows nothing of ours is noticed all the same.
+#[tokio::test]
+async fn a_foreign_server_that_dies_ends_the_call() {
+    let bench = Bench::start().await;
+    let client = bench.raw().await;
+    let mut calls = client.subscribe(SUBJECT).await.unwrap();
+    let inbox = client.subscribe("_INBOX.s.>").await.unwrap();
+    client.flush().await.unwrap();
+    let _ = client.request("nobody", Bytes::new()).await;
+    let mut call = bench.caller.call(invocation("abc", &[])).await.unwrap();
+    let reply = calls.next().await.unwrap().reply.unwrap();
+    client.publish_with_reply(reply, "_INBOX.s.9", Bytes::new()).await.unwrap();
+    call.start().await.unwrap();
+    drop((calls, inbox));
+    client.drain().await.unwrap();
+    let error = call.results().next_within(SOON).await.unwrap_err();
+    assert!(matches!(error, RpcError::Gone), "{error}");
+}
