@@ -131,7 +131,7 @@ impl Ticker {
                     std::thread::park();
                     last_busy = Instant::now();
                 }
-                std::thread::sleep(TICK);
+                std::thread::park_timeout(TICK);
             }
         };
         let thread = std::thread::Builder::new()

@@ -34,7 +34,7 @@ pub(super) async fn call(
     let deadline = Instant::now() + shared.time_max;
     let work = async {
         let instance = compiled.pre().instantiate_async(&mut store).await?;
-        let Some(function) = instance.get_func(&mut store, &export.index) else {
+        let Some(function) = instance.get_func(&mut store, export.index) else {
             wasmtime::bail!("the function is not among the instance's exports");
         };
         let mut results = vec![Val::Bool(false); export.results];

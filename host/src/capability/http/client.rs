@@ -42,9 +42,11 @@ type Connector = HttpsConnector<HttpConnector<Guarded>>;
 
 /// Sends requests of one link.
 #[derive(Clone)]
-pub struct HttpClient {
+pub struct HttpClient(Arc<Parts>);
+
+struct Parts {
     client: Client<Connector, HttpBody>,
-    allowed: Arc<AllowList>,
+    allowed: AllowList,
 }
 
 impl HttpClient {
@@ -67,7 +69,7 @@ impl HttpClient {
         let between = options.between_bytes_timeout.unwrap_or(PATIENCE);
         let answer = tokio::time::timeout(
             connect.saturating_add(first_byte),
-            self.client.request(request),
+            self.0.client.request(request),
         );
         let response = match answer.await {
             Ok(Ok(response)) => response,
@@ -91,7 +93,7 @@ impl HttpClient {
         } else {
             443
         };
-        if !self.allowed.allows(host, uri.port_u16().unwrap_or(default)) {
+        if !self.0.allowed.allows(host, uri.port_u16().unwrap_or(default)) {
             tracing::warn!(
                 host,
                 "request refused: the host is not in the link's `allowed_hosts`"
@@ -412,10 +414,8 @@ impl BuiltinProvider for Provider {
             Some(text) => AllowList::parse(text)?,
             None => AllowList::default(),
         };
-        Ok(Binding::new(HttpClient {
-            client: self.client.clone(),
-            allowed: Arc::new(allowed),
-        }))
+        let client = self.client.clone();
+        Ok(Binding::new(HttpClient(Arc::new(Parts { client, allowed }))))
     }
 
     async fn put_link(&self, link: Arc<ResolvedLink>) -> Result<(), LinkError> {

@@ -223,7 +223,13 @@ fn busy(text: String, retry_after: Duration) -> Response<HttpBody> {
 
 fn call_failed(error: &CallError) -> Response<HttpBody> {
     let text = error.to_string();
-    tracing::warn!("an HTTP request failed: {text}");
+    match error {
+        // Expected under load, and many at a time: the client is told, the log is not.
+        CallError::Overloaded { .. } | CallError::Stopping { .. } => {
+            tracing::debug!("an HTTP request was refused: {text}");
+        }
+        _ => tracing::warn!("an HTTP request failed: {text}"),
+    }
     match error {
         CallError::Overloaded { retry_after, .. } => busy(text, *retry_after),
         CallError::Stopping { .. } => busy(text, Duration::from_secs(1)),

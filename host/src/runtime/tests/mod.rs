@@ -68,19 +68,19 @@ impl Remote for Elsewhere {
         _to: &RemoteTarget,
         _message: messaging::Message,
     ) -> Result<(), messaging::Error> {
-        unimplemented!("no test here needs it")
+        unreachable!("no test here needs it")
     }
 
     fn keyvalue(&self, _to: RemoteTarget) -> Arc<dyn keyvalue::Backend> {
-        unimplemented!("no test here needs it")
+        unreachable!("no test here needs it")
     }
 
     fn blobstore(&self, _to: RemoteTarget) -> Arc<dyn blobstore::Backend> {
-        unimplemented!("no test here needs it")
+        unreachable!("no test here needs it")
     }
 
     fn messaging(&self, _to: RemoteTarget) -> Arc<dyn messaging::Backend> {
-        unimplemented!("no test here needs it")
+        unreachable!("no test here needs it")
     }
 }
 
