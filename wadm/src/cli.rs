@@ -3,15 +3,28 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use crate::sim::SimulateArgs;
 
 /// Keeps the components of each application running on the hosts that fit.
 #[derive(Debug, Parser)]
 #[command(name = "wadm", version, about)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    /// What to do instead of running
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// How the controller runs
     #[command(flatten)]
     pub serve: ServeArgs,
+}
+
+/// What the program does beside running.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Simulates a lattice of a given size, and tells how long converging takes and what it costs
+    Simulate(SimulateArgs),
 }
 
 /// Everything that configures a running controller.

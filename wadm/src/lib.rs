@@ -1,6 +1,6 @@
 //! The controller: keeps the components of each application running on the hosts that fit.
 //!
-//! What to do is decided by the pure half ([`view`], [`plan`], [`core`]); the
+//! What to do is decided by the pure half ([`view`], [`plan`], [`core`], proven in [`sim`]); the
 //! rest carries it out: manifests in JetStream ([`store`]), one leader per lattice ([`lease`]), the
 //! API ([`server`]) and the loop around it all ([`control_loop`]).
 
@@ -29,6 +29,9 @@ pub use serve::serve;
 
 /// Runs the program: what the arguments say, until it is done or told to stop by SIGINT or SIGTERM.
 pub async fn run(args: Args) -> ExitCode {
+    if let Some(cli::Command::Simulate(simulate)) = &args.command {
+        return sim::run(simulate);
+    }
     let args = args.serve;
     logging::init(args.structured_logging);
     let stop = CancellationToken::new();

@@ -412,9 +412,7 @@ impl Controller {
         }
         let at = now + MEMBERSHIP_PAUSE;
         self.all_dirty = Some(self.all_dirty.map_or(at, |before| before.min(at)));
-        if let Some(expiry) = self.view.host(host).and_then(|_| self.view.next_expiry(now)) {
-            self.expiry_at = Some(self.expiry_at.map_or(expiry, |before| before.min(expiry)));
-        }
+        self.expiry_at = None;
     }
 
     fn mark_related(&mut self, name: &str) {

@@ -23,33 +23,34 @@ pub(super) struct Context<'a> {
     pub now: Time,
     /// Usable hosts, by id.
     pub hosts: Vec<&'a HostView>,
-    index: HashMap<&'a HostId, usize>,
-    /// What each host carries, with what this plan adds.
-    loads: RefCell<Vec<u32>>,
+    /// Whether any host takes nothing new.
+    pub any_cordoned: bool,
+    /// What this plan adds to each host.
+    added: RefCell<HashMap<usize, u32>>,
     eligible: RefCell<HashMap<Requirements, Rc<Vec<usize>>>>,
 }
 
 impl<'a> Context<'a> {
     pub(super) fn new(apps: &'a Applications, view: &'a View, pending: &'a Pending, now: Time) -> Self {
         let hosts: Vec<&HostView> = view.usable_hosts().collect();
-        let index = hosts.iter().enumerate().map(|(at, host)| (&host.id, at)).collect();
-        let load = |host: &&HostView| {
-            u32::try_from(host.instances.len()).unwrap_or(u32::MAX).saturating_add(pending.starts_on(&host.id))
-        };
-        let loads = RefCell::new(hosts.iter().map(load).collect());
-        Self { apps, view, pending, now, hosts, index, loads, eligible: RefCell::default() }
+        let any_cordoned = hosts.iter().any(|host| host.cordoned());
+        Self { apps, view, pending, now, hosts, any_cordoned, added: RefCell::default(), eligible: RefCell::default() }
     }
 
     pub(super) fn position(&self, host: &HostId) -> Option<usize> {
-        self.index.get(host).copied()
+        self.hosts.binary_search_by(|known| known.id.cmp(host)).ok()
     }
 
-    pub(super) fn load(&self, host: usize) -> u32 {
-        self.loads.borrow()[host]
+    /// What a host carries, with what this plan adds to it.
+    pub(super) fn load(&self, at: usize) -> u32 {
+        let host = self.hosts[at];
+        let carries = u32::try_from(host.instances.len()).unwrap_or(u32::MAX);
+        let added = self.added.borrow().get(&at).copied().unwrap_or_default();
+        carries.saturating_add(self.pending.starts_on(&host.id)).saturating_add(added)
     }
 
-    pub(super) fn add_load(&self, host: usize) {
-        self.loads.borrow_mut()[host] += 1;
+    pub(super) fn add_load(&self, at: usize) {
+        *self.added.borrow_mut().entry(at).or_default() += 1;
     }
 
     /// The hosts whose labels fit.

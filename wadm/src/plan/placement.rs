@@ -1,6 +1,7 @@
 //! Which host gets how many. One function for components and providers, which differ only in how
 //! many a host can take.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -135,9 +136,17 @@ pub(super) fn place<'w>(cx: &Context<'_>, workload: &'w Workload, now: &CurrentB
 
 /// Of the fitting hosts, those that take (or keep) a share: not one that is cordoned or failing and
 /// has none yet, not one that is draining while there are others.
-fn willing(cx: &Context<'_>, workload: &Workload, fit: &[usize], now: &CurrentByHost<'_>) -> Vec<usize> {
+fn willing<'f>(
+    cx: &Context<'_>,
+    workload: &Workload,
+    fit: &'f [usize],
+    now: &CurrentByHost<'_>,
+) -> Cow<'f, [usize]> {
     let has = |at: &usize| now.get(at).is_some_and(|current| current.effective() > 0);
     let failures = cx.pending.failures_of(&workload.id);
+    if !cx.any_cordoned && failures.is_none() {
+        return Cow::Borrowed(fit);
+    }
     let waits = |at: &usize| {
         failures.and_then(|failures| failures.get(&cx.hosts[*at].id)).is_some_and(|failure| {
             failure.retry_at > cx.now && failure.image.as_ref().is_none_or(|image| *image == workload.image)
@@ -147,9 +156,9 @@ fn willing(cx: &Context<'_>, workload: &Workload, fit: &[usize], now: &CurrentBy
         fit.iter().copied().filter(|at| !cx.hosts[*at].draining() && (has(at) || !cx.hosts[*at].cordoned())).collect();
     let well: Vec<usize> = plain.iter().copied().filter(|at| has(at) || !waits(at)).collect();
     if !plain.is_empty() {
-        return well;
+        return Cow::Owned(well);
     }
-    fit.iter().copied().filter(has).collect()
+    Cow::Owned(fit.iter().copied().filter(has).collect())
 }
 
 fn shortage(cx: &Context<'_>, workload: &Workload, fit: &[usize]) -> Shortage {
@@ -188,6 +197,39 @@ impl Placement<'_> {
         given
     }
 
+    /// Where a share is placed as it should be already, there is nothing to weigh: what a pass costs
+    /// then depends on the placements, not on the hosts.
+    fn keep(
+        &mut self,
+        workload: &Workload,
+        spread: &SpreadWant,
+        willing: &[usize],
+        now: &CurrentByHost<'_>,
+    ) -> Option<u32> {
+        let fits = |host: &usize| willing.binary_search(host).is_ok();
+        if spread.count == 0 || self.targets.keys().any(fits) {
+            return None;
+        }
+        let hosts = u32::try_from(willing.len()).ok()?;
+        let count = if workload.kind == Kind::Provider { spread.count.min(hosts) } else { spread.count };
+        let base = count.checked_div(hosts)?;
+        let used = if base > 0 { hosts } else { count };
+        let holders: Vec<(usize, u32)> = now
+            .iter()
+            .map(|(host, current)| (*host, current.effective()))
+            .filter(|(host, effective)| *effective > 0 && fits(host))
+            .collect();
+        let even = holders.iter().all(|(_, effective)| (base..=base + 1).contains(effective));
+        let sum: u32 = holders.iter().map(|(_, effective)| *effective).sum();
+        if !even || sum != count || u32::try_from(holders.len()).ok()? != used {
+            return None;
+        }
+        for (host, effective) in holders {
+            self.add(host, effective, spread);
+        }
+        Some(count)
+    }
+
     /// A share, divided evenly.
     fn share(
         &mut self,
@@ -203,6 +245,9 @@ impl Placement<'_> {
         let possible = if one_each { u32::try_from(fit.len()).unwrap_or(u32::MAX) } else { u32::MAX };
         if !fit.is_empty() {
             self.floor += spread.count.min(possible);
+        }
+        if let Some(count) = self.keep(workload, spread, willing, now) {
+            return count;
         }
         let slot = |host: &usize| {
             let taken = self.targets.get(host).map_or(0, |target| target.count);

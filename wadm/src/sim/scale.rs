@@ -102,9 +102,10 @@ pub fn simulate(size: &Size) -> SizeReport {
 fn converge(world: &mut World, from: u64) -> Option<Duration> {
     let limit = Instant::now() + Duration::from_secs(600);
     while world.now < from + CONVERGE_MAX && Instant::now() < limit {
-        world.run_until(world.now + 250);
-        if world.differences().is_empty() {
-            return Some(Duration::from_millis(world.tally.last_command.max(from) - from));
+        world.run_until(world.now + 500);
+        let quiet = world.tally.last_command > from && world.now > world.tally.last_command + 1000;
+        if quiet && world.differences().is_empty() {
+            return Some(Duration::from_millis(world.tally.last_change.max(from) - from));
         }
     }
     None

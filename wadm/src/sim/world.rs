@@ -63,6 +63,8 @@ pub(super) struct Weather {
 pub(super) struct Tally {
     pub commands: u64,
     pub last_command: u64,
+    /// When a host last told of a change.
+    pub last_change: u64,
     pub broken: Option<String>,
     pub steps: u64,
     pub step_time: std::time::Duration,
@@ -232,6 +234,7 @@ impl World {
 
     pub(super) fn emit(&mut self, index: usize, event: Event) {
         if !matches!(event, Event::HostHeartbeat(_)) {
+            self.tally.last_change = self.now;
             self.note(|| format!("event {} of host {index}", event.name()));
         }
         let source = self.hosts[index].id.clone();
