@@ -111,14 +111,11 @@ impl NatsStore {
     }
 
     /// Writes what `next` makes of the value, as often as another writer comes between.
-    async fn update<N: ToString>(
+    async fn update<N: ToString + Send>(
         &self,
         key: &str,
         next: impl Fn(Option<&[u8]>) -> Result<N, Error> + Send + Sync,
-    ) -> Result<N, Error>
-    where
-        N: Send,
-    {
+    ) -> Result<N, Error> {
         let give_up = Instant::now() + INCREMENT_WITHIN;
         let mut pause_max = 2;
         loop {
