@@ -253,7 +253,10 @@ pub struct ErrorResponse {
 impl ErrorResponse {
     /// An error reply.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { result: ErrorResult::Error, message: message.into() }
+        Self {
+            result: ErrorResult::Error,
+            message: message.into(),
+        }
     }
 }
 
@@ -302,7 +305,11 @@ impl StatusType {
     /// The worse of two.
     #[must_use]
     pub fn worst(self, other: Self) -> Self {
-        if other.badness() > self.badness() { other } else { self }
+        if other.badness() > self.badness() {
+            other
+        } else {
+            self
+        }
     }
 
     /// The word on the wire.
@@ -338,7 +345,10 @@ pub struct StatusInfo {
 impl StatusInfo {
     /// A status with a reason.
     pub fn new(kind: StatusType, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self {
+            kind,
+            message: message.into(),
+        }
     }
 }
 
@@ -380,10 +390,19 @@ impl Status {
         if scalers.is_empty() {
             return Self::default();
         }
-        let kind = scalers.iter().fold(StatusType::Deployed, |worst, scaler| worst.worst(scaler.status.kind));
-        let messages: Vec<&str> =
-            scalers.iter().map(|scaler| scaler.status.message.as_str()).filter(|message| !message.is_empty()).collect();
-        Self { status: StatusInfo::new(kind, messages.join(", ")), scalers, ..Self::default() }
+        let kind = scalers.iter().fold(StatusType::Deployed, |worst, scaler| {
+            worst.worst(scaler.status.kind)
+        });
+        let messages: Vec<&str> = scalers
+            .iter()
+            .map(|scaler| scaler.status.message.as_str())
+            .filter(|message| !message.is_empty())
+            .collect();
+        Self {
+            status: StatusInfo::new(kind, messages.join(", ")),
+            scalers,
+            ..Self::default()
+        }
     }
 
     /// What is published when an application was undeployed.

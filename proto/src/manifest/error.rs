@@ -52,11 +52,22 @@ pub struct Problem {
 
 impl Problem {
     pub(super) fn new(kind: ProblemKind, path: &str, message: impl Into<String>) -> Self {
-        Self { level: Level::Error, kind, path: path.to_owned(), at: None, message: message.into(), hint: None, line: None }
+        Self {
+            level: Level::Error,
+            kind,
+            path: path.to_owned(),
+            at: None,
+            message: message.into(),
+            hint: None,
+            line: None,
+        }
     }
 
     pub(super) fn field(path: &str, at: Option<Position>, message: impl Into<String>) -> Self {
-        Self { at, ..Self::new(ProblemKind::Field, path, message) }
+        Self {
+            at,
+            ..Self::new(ProblemKind::Field, path, message)
+        }
     }
 
     pub(super) fn rule(path: &str, message: impl Into<String>) -> Self {
@@ -91,9 +102,14 @@ impl Problem {
         if let (Some(at), Some(line)) = (self.at, &self.line) {
             let number = at.line.to_string();
             let indent = " ".repeat(number.len());
-            let before: String =
-                line.chars().take(at.column.saturating_sub(1)).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-            text.push_str(&format!("\n {indent} |\n {number} | {line}\n {indent} | {before}^"));
+            let before: String = line
+                .chars()
+                .take(at.column.saturating_sub(1))
+                .map(|c| if c == '\t' { '\t' } else { ' ' })
+                .collect();
+            text.push_str(&format!(
+                "\n {indent} |\n {number} | {line}\n {indent} | {before}^"
+            ));
         }
         if let Some(hint) = &self.hint {
             text.push_str(&format!("\n  hint: {hint}"));
@@ -112,7 +128,10 @@ pub struct ManifestError {
 
 impl ManifestError {
     pub(super) fn new(file: &str, problems: Vec<Problem>) -> Self {
-        Self { file: file.to_owned(), problems }
+        Self {
+            file: file.to_owned(),
+            problems,
+        }
     }
 
     /// All errors found; never empty.
@@ -130,13 +149,16 @@ impl ManifestError {
     /// Whether the text could not be read at all, or its fields are wrong; else it breaks a rule.
     #[must_use]
     pub fn is_parse_error(&self) -> bool {
-        self.first().is_some_and(|problem| problem.kind != ProblemKind::Rule)
+        self.first()
+            .is_some_and(|problem| problem.kind != ProblemKind::Rule)
     }
 
     /// What the API answers: upstream's sentence for a broken rule, ours for what cannot be parsed.
     #[must_use]
     pub fn api_message(&self) -> String {
-        let Some(first) = self.first() else { return String::new() };
+        let Some(first) = self.first() else {
+            return String::new();
+        };
         match first.kind {
             ProblemKind::Rule => first.message.clone(),
             ProblemKind::Syntax | ProblemKind::Field => format!("Unable to parse manifest: {self}"),

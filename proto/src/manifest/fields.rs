@@ -28,7 +28,9 @@ impl<'a> Object<'a> {
     pub(super) fn get(&self, names: &[&str]) -> Option<(&'a Key, &'a Node)> {
         self.entries
             .iter()
-            .find(|(key, node)| names.contains(&key.text.as_str()) && !matches!(node.value, Value::Null))
+            .find(|(key, node)| {
+                names.contains(&key.text.as_str()) && !matches!(node.value, Value::Null)
+            })
             .map(|(key, node)| (key, node))
     }
 
@@ -38,7 +40,11 @@ impl<'a> Object<'a> {
 }
 
 pub(super) fn child(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
 }
 
 /// Reads fields; what is wrong is in `problems` afterwards.
@@ -65,7 +71,11 @@ impl Reader {
             self.push(Problem::field(
                 path,
                 node.at,
-                format!("{} must be a map, but is {}", name_of(path), node.describe()),
+                format!(
+                    "{} must be a map, but is {}",
+                    name_of(path),
+                    node.describe()
+                ),
             ));
             return None;
         };
@@ -76,7 +86,11 @@ impl Reader {
                 }
             }
         }
-        Some(Object { path: path.to_owned(), at: node.at, entries })
+        Some(Object {
+            path: path.to_owned(),
+            at: node.at,
+            entries,
+        })
     }
 
     fn unknown_field(&mut self, key: &Key, path: &str, known: &[&str], unknown: Unknown) {
@@ -124,8 +138,15 @@ impl Reader {
             Value::Number(number) => Some(number.to_string()),
             Value::Null | Value::List(_) | Value::Map(_) => None,
         };
-        let problem =
-            Problem::field(path, node.at, format!("{} must be a text, but is {}", name_of(path), node.describe()));
+        let problem = Problem::field(
+            path,
+            node.at,
+            format!(
+                "{} must be a text, but is {}",
+                name_of(path),
+                node.describe()
+            ),
+        );
         self.push(match quoted {
             Some(quoted) => problem.hint(format!("put it in quotes: \"{quoted}\"")),
             None => problem,
@@ -133,7 +154,11 @@ impl Reader {
         None
     }
 
-    pub(super) fn text_map(&mut self, object: &Object<'_>, name: &str) -> Option<BTreeMap<String, String>> {
+    pub(super) fn text_map(
+        &mut self,
+        object: &Object<'_>,
+        name: &str,
+    ) -> Option<BTreeMap<String, String>> {
         let (_, node) = object.get(&[name])?;
         let path = object.child(name);
         let inner = self.object(node, &path, &[], Unknown::Ignore)?;
@@ -150,8 +175,15 @@ impl Reader {
         let (key, node) = object.get(names)?;
         let Value::List(list) = &node.value else {
             let path = object.child(&key.text);
-            let message = format!("{} must be a list, but is {}", name_of(&path), node.describe());
-            self.push(Problem::field(&path, node.at, message).hint("start each item with `- `, or write `[…]`"));
+            let message = format!(
+                "{} must be a list, but is {}",
+                name_of(&path),
+                node.describe()
+            );
+            self.push(
+                Problem::field(&path, node.at, message)
+                    .hint("start each item with `- `, or write `[…]`"),
+            );
             return None;
         };
         Some(list)
@@ -166,7 +198,10 @@ impl Reader {
     ) -> Vec<T> {
         let list = self.list(object, &[name]).unwrap_or_default();
         let path = object.child(name);
-        list.iter().enumerate().filter_map(|(index, node)| read(self, node, &format!("{path}[{index}]"))).collect()
+        list.iter()
+            .enumerate()
+            .filter_map(|(index, node)| read(self, node, &format!("{path}[{index}]")))
+            .collect()
     }
 
     pub(super) fn unsigned(&mut self, object: &Object<'_>, names: &[&str]) -> Option<u64> {
@@ -175,7 +210,11 @@ impl Reader {
             return Some(number);
         }
         let path = object.child(&key.text);
-        let message = format!("{} must be a whole number from 0 on, but is {}", name_of(&path), node.describe());
+        let message = format!(
+            "{} must be a whole number from 0 on, but is {}",
+            name_of(&path),
+            node.describe()
+        );
         self.push(Problem::field(&path, node.at, message));
         None
     }
@@ -187,7 +226,11 @@ impl Reader {
             Err(_) => {
                 let path = object.child(names[0]);
                 let at = object.get(names).and_then(|(_, node)| node.at);
-                self.push(Problem::field(&path, at, format!("{} is {number}, more than {}", name_of(&path), u32::MAX)));
+                self.push(Problem::field(
+                    &path,
+                    at,
+                    format!("{} is {number}, more than {}", name_of(&path), u32::MAX),
+                ));
                 None
             }
         }
@@ -199,7 +242,11 @@ impl Reader {
             return Some(value);
         }
         let path = object.child(name);
-        let message = format!("{} must be true or false, but is {}", name_of(&path), node.describe());
+        let message = format!(
+            "{} must be true or false, but is {}",
+            name_of(&path),
+            node.describe()
+        );
         self.push(Problem::field(&path, node.at, message));
         None
     }
@@ -207,7 +254,11 @@ impl Reader {
 
 /// What a path is called in a sentence.
 pub(super) fn name_of(path: &str) -> String {
-    if path.is_empty() { "the manifest".to_owned() } else { format!("`{path}`") }
+    if path.is_empty() {
+        "the manifest".to_owned()
+    } else {
+        format!("`{path}`")
+    }
 }
 
 /// The known word that `word` was probably meant to be.
@@ -217,7 +268,11 @@ pub(super) fn suggestion<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         .iter()
         .map(|candidate| {
             let plain = candidate.to_lowercase().replace(['-', '_'], "");
-            (strsim::damerau_levenshtein(&lower, &plain), plain.len(), *candidate)
+            (
+                strsim::damerau_levenshtein(&lower, &plain),
+                plain.len(),
+                *candidate,
+            )
         })
         .filter(|(distance, length, _)| *distance <= (length / 3).clamp(1, 3))
         .min()

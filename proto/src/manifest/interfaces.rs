@@ -36,8 +36,20 @@ const PACKAGES: &[Package] = &[
         exports: &["incoming-handler"],
         builtin: Some("http-client"),
     },
-    Package { namespaces: &["wasi"], package: "config", imports: &["runtime"], exports: &[], builtin: None },
-    Package { namespaces: &["wasi"], package: "logging", imports: &["logging"], exports: &[], builtin: None },
+    Package {
+        namespaces: &["wasi"],
+        package: "config",
+        imports: &["runtime"],
+        exports: &[],
+        builtin: None,
+    },
+    Package {
+        namespaces: &["wasi"],
+        package: "logging",
+        imports: &["logging"],
+        exports: &[],
+        builtin: None,
+    },
     Package {
         namespaces: &["wasmcloud"],
         package: "messaging",
@@ -48,16 +60,27 @@ const PACKAGES: &[Package] = &[
 ];
 
 /// Interfaces that newer hosts know beside upstream's list, so that they draw no warning.
-const ALSO_KNOWN: &[(&str, &str)] = &[("config", "store"), ("blobstore", "container"), ("blobstore", "types"), ("http", "handler")];
+const ALSO_KNOWN: &[(&str, &str)] = &[
+    ("config", "store"),
+    ("blobstore", "container"),
+    ("blobstore", "types"),
+    ("http", "handler"),
+];
 
 fn find(namespace: &str, package: &str) -> Option<&'static Package> {
-    PACKAGES.iter().find(|known| known.package == package && known.namespaces.contains(&namespace))
+    PACKAGES
+        .iter()
+        .find(|known| known.package == package && known.namespaces.contains(&namespace))
 }
 
 /// All interfaces that a link from such a source can mean when it names none; none for a package
 /// that is not well known.
 #[must_use]
-pub fn interfaces_of(source: ComponentKind, namespace: &str, package: &str) -> Option<&'static [&'static str]> {
+pub fn interfaces_of(
+    source: ComponentKind,
+    namespace: &str,
+    package: &str,
+) -> Option<&'static [&'static str]> {
     let known = find(namespace, package)?;
     Some(match source {
         ComponentKind::Component => known.imports,
@@ -70,7 +93,9 @@ pub fn interfaces_of(source: ComponentKind, namespace: &str, package: &str) -> O
 #[must_use]
 pub fn builtin_for(namespace: &str, package: &str, interfaces: &[String]) -> Option<&'static str> {
     let known = find(namespace, package)?;
-    let served = interfaces.iter().all(|interface| known.imports.contains(&interface.as_str()));
+    let served = interfaces
+        .iter()
+        .all(|interface| known.imports.contains(&interface.as_str()));
     known.builtin.filter(|_| served)
 }
 
@@ -85,5 +110,7 @@ pub(super) fn unrecognized(namespace: &str, package: &str, interface: &str) -> b
 
 /// The names of the interfaces of a well-known package.
 pub(super) fn all(namespace: &str, package: &str) -> Vec<&'static str> {
-    find(namespace, package).map_or_else(Vec::new, |known| known.imports.iter().chain(known.exports).copied().collect())
+    find(namespace, package).map_or_else(Vec::new, |known| {
+        known.imports.iter().chain(known.exports).copied().collect()
+    })
 }

@@ -59,7 +59,9 @@ pub fn parse(text: &str, file: &str) -> Result<Manifest, ManifestError> {
 /// As [`parse`].
 pub fn parse_as(text: &str, file: &str, format: Format) -> Result<Manifest, ManifestError> {
     let mut checked = check(text, format);
-    checked.problems.retain(|problem| problem.level == Level::Error);
+    checked
+        .problems
+        .retain(|problem| problem.level == Level::Error);
     match checked.manifest {
         Some(manifest) if checked.problems.is_empty() => Ok(manifest),
         _ => Err(ManifestError::new(file, checked.problems)),
@@ -75,7 +77,10 @@ pub fn check(text: &str, format: Format) -> Checked {
     };
     let (node, manifest, mut problems) = match read {
         Ok(node) => {
-            let mut reader = Reader { problems: Vec::new(), stored: false };
+            let mut reader = Reader {
+                problems: Vec::new(),
+                stored: false,
+            };
             let manifest = reader.manifest(&node);
             (Some(node), manifest, reader.problems)
         }
@@ -95,7 +100,10 @@ pub fn check(text: &str, format: Format) -> Checked {
     }
     problems.sort_by_key(|problem| std::cmp::Reverse(problem.level));
     let failed = problems.iter().any(|problem| problem.level == Level::Error);
-    Checked { manifest: manifest.filter(|_| !failed), problems }
+    Checked {
+        manifest: manifest.filter(|_| !failed),
+        problems,
+    }
 }
 
 /// What is stored was checked when it was put: the rules are not applied again, and fields of a
@@ -103,9 +111,15 @@ pub fn check(text: &str, format: Format) -> Checked {
 impl<'de> Deserialize<'de> for Manifest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = serde_json::Value::deserialize(deserializer)?;
-        let mut reader = Reader { problems: Vec::new(), stored: true };
+        let mut reader = Reader {
+            problems: Vec::new(),
+            stored: true,
+        };
         let manifest = reader.manifest(&Node::from_value(&value));
-        let first = reader.problems.into_iter().find(|problem| problem.level == Level::Error);
+        let first = reader
+            .problems
+            .into_iter()
+            .find(|problem| problem.level == Level::Error);
         match (manifest, first) {
             (Some(manifest), None) => Ok(manifest),
             (_, Some(problem)) => Err(serde::de::Error::custom(problem.message)),

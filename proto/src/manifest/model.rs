@@ -38,22 +38,34 @@ pub struct Manifest {
 impl Manifest {
     /// The version given in the annotations.
     pub fn version(&self) -> Option<&str> {
-        self.metadata.annotations.get(VERSION_ANNOTATION).map(String::as_str)
+        self.metadata
+            .annotations
+            .get(VERSION_ANNOTATION)
+            .map(String::as_str)
     }
 
     /// The description given in the annotations.
     pub fn description(&self) -> Option<&str> {
-        self.metadata.annotations.get(DESCRIPTION_ANNOTATION).map(String::as_str)
+        self.metadata
+            .annotations
+            .get(DESCRIPTION_ANNOTATION)
+            .map(String::as_str)
     }
 
     /// Whether other applications may refer to this one's components.
     pub fn shared(&self) -> bool {
-        self.metadata.annotations.get(SHARED_ANNOTATION).is_some_and(|value| value == "true")
+        self.metadata
+            .annotations
+            .get(SHARED_ANNOTATION)
+            .is_some_and(|value| value == "true")
     }
 
     /// The component of that name in this file.
     pub fn component(&self, name: &str) -> Option<&Component> {
-        self.spec.components.iter().find(|component| component.name == name)
+        self.spec
+            .components
+            .iter()
+            .find(|component| component.name == name)
     }
 
     /// The policy of that name.
@@ -63,7 +75,10 @@ impl Manifest {
 
     /// The components of other applications that this one refers to.
     pub fn shared_references(&self) -> impl Iterator<Item = &SharedReference> {
-        self.spec.components.iter().filter_map(|component| component.properties.application.as_ref())
+        self.spec
+            .components
+            .iter()
+            .filter_map(|component| component.properties.application.as_ref())
     }
 }
 
@@ -144,12 +159,24 @@ impl Component {
             return None;
         }
         let written = self.traits.iter().find_map(|item| match item {
-            Trait::Spread(scaler) => Some(Scaling { daemon: false, instances: scaler.instances, spread: &scaler.spread }),
-            Trait::Daemon(scaler) => Some(Scaling { daemon: true, instances: scaler.instances, spread: &scaler.spread }),
+            Trait::Spread(scaler) => Some(Scaling {
+                daemon: false,
+                instances: scaler.instances,
+                spread: &scaler.spread,
+            }),
+            Trait::Daemon(scaler) => Some(Scaling {
+                daemon: true,
+                instances: scaler.instances,
+                spread: &scaler.spread,
+            }),
             _ => None,
         });
         written.or_else(|| {
-            (self.kind == ComponentKind::Capability).then_some(Scaling { daemon: false, instances: 1, spread: &[] })
+            (self.kind == ComponentKind::Capability).then_some(Scaling {
+                daemon: false,
+                instances: 1,
+                spread: &[],
+            })
         })
     }
 
@@ -281,7 +308,11 @@ impl Serialize for Trait {
     }
 }
 
-fn entry<M: SerializeMap, T: Serialize>(map: &mut M, kind: &str, properties: &T) -> Result<(), M::Error> {
+fn entry<M: SerializeMap, T: Serialize>(
+    map: &mut M,
+    kind: &str,
+    properties: &T,
+) -> Result<(), M::Error> {
     map.serialize_entry("type", kind)?;
     map.serialize_entry("properties", properties)
 }
@@ -394,6 +425,10 @@ pub struct Rollout {
 
 impl Default for Rollout {
     fn default() -> Self {
-        Self { max_unavailable: 1, healthy_seconds: 0, rollback: true }
+        Self {
+            max_unavailable: 1,
+            healthy_seconds: 0,
+            rollback: true,
+        }
     }
 }

@@ -59,7 +59,9 @@ impl Node {
             Err(error) => {
                 let message = sentence(&error.without_snippet().to_string());
                 let mut problem = Problem::new(ProblemKind::Syntax, "", message);
-                problem.at = error.location().and_then(|at| position(at.line(), at.column()));
+                problem.at = error
+                    .location()
+                    .and_then(|at| position(at.line(), at.column()));
                 problem.hint = syntax_hint(text, problem.at, &problem.message);
                 Err(problem)
             }
@@ -73,7 +75,10 @@ impl Node {
         // (a tab in an odd place) is kept without places.
         let value: serde_json::Value = serde_json::from_str(text).map_err(|error| {
             let mut problem = Problem::new(ProblemKind::Syntax, "", error.to_string());
-            problem.at = (error.line() > 0).then(|| Position { line: error.line(), column: error.column().max(1) });
+            problem.at = (error.line() > 0).then(|| Position {
+                line: error.line(),
+                column: error.column().max(1),
+            });
             problem
         })?;
         Ok(Self::from_yaml(text).unwrap_or_else(|_| Self::from_value(&value)))
@@ -89,10 +94,20 @@ impl Node {
                 None => Value::Number(number.as_f64().unwrap_or(0.0)),
             },
             serde_json::Value::String(text) => Value::Text(text.clone()),
-            serde_json::Value::Array(list) => Value::List(list.iter().map(Self::from_value).collect()),
+            serde_json::Value::Array(list) => {
+                Value::List(list.iter().map(Self::from_value).collect())
+            }
             serde_json::Value::Object(map) => Value::Map(
                 map.iter()
-                    .map(|(key, value)| (Key { at: None, text: key.clone() }, Self::from_value(value)))
+                    .map(|(key, value)| {
+                        (
+                            Key {
+                                at: None,
+                                text: key.clone(),
+                            },
+                            Self::from_value(value),
+                        )
+                    })
                     .collect(),
             ),
         };
@@ -108,9 +123,12 @@ impl Node {
             Value::Number(number) => (*number).into(),
             Value::Text(text) => text.clone().into(),
             Value::List(list) => list.iter().map(Self::to_value).collect(),
-            Value::Map(entries) => {
-                serde_json::Value::Object(entries.iter().map(|(k, v)| (k.text.clone(), v.to_value())).collect())
-            }
+            Value::Map(entries) => serde_json::Value::Object(
+                entries
+                    .iter()
+                    .map(|(k, v)| (k.text.clone(), v.to_value()))
+                    .collect(),
+            ),
         }
     }
 
@@ -121,7 +139,9 @@ impl Node {
             Value::Bool(value) => format!("`{value}`"),
             Value::Unsigned(number) => format!("the number {number}"),
             Value::Number(number) => format!("the number {number}"),
-            Value::Text(text) => format!("the text \"{}\"", text.chars().take(40).collect::<String>()),
+            Value::Text(text) => {
+                format!("the text \"{}\"", text.chars().take(40).collect::<String>())
+            }
             Value::List(_) => "a list".to_owned(),
             Value::Map(_) => "a map".to_owned(),
         }
@@ -134,10 +154,13 @@ impl Node {
         for step in path.split(['.', '[']).filter(|step| !step.is_empty()) {
             let next = match (&node.value, step.strip_suffix(']')) {
                 (Value::List(list), Some(index)) => list.get(index.parse::<usize>().ok()?),
-                (Value::Map(entries), None) => entries.iter().find(|(key, _)| key.text == step).map(|(key, value)| {
-                    at = key.at.or(at);
-                    value
-                }),
+                (Value::Map(entries), None) => entries
+                    .iter()
+                    .find(|(key, _)| key.text == step)
+                    .map(|(key, value)| {
+                        at = key.at.or(at);
+                        value
+                    }),
                 _ => None,
             };
             let Some(next) = next else { break };
@@ -154,20 +177,33 @@ fn size(text: &str) -> Result<(), Problem> {
     if text.len() <= BYTES_MAX {
         return Ok(());
     }
-    let message = format!("the manifest has {} bytes, more than the {BYTES_MAX} allowed", text.len());
-    Err(Problem::new(ProblemKind::Syntax, "", message).hint("keep data out of the manifest: put it in a config or an image"))
+    let message = format!(
+        "the manifest has {} bytes, more than the {BYTES_MAX} allowed",
+        text.len()
+    );
+    Err(Problem::new(ProblemKind::Syntax, "", message)
+        .hint("keep data out of the manifest: put it in a config or an image"))
 }
 
 fn position(line: u64, column: u64) -> Option<Position> {
     let (line, column) = (usize::try_from(line).ok()?, usize::try_from(column).ok()?);
-    (line > 0).then_some(Position { line, column: column.max(1) })
+    (line > 0).then_some(Position {
+        line,
+        column: column.max(1),
+    })
 }
 
 /// The parser's sentence without the place, which is told separately.
 fn sentence(text: &str) -> String {
-    let text = text.rsplit_once(" at line ").map_or(text, |(before, _)| before);
-    let text = text.split_once(", set DuplicateKeyPolicy").map_or(text, |(before, _)| before);
-    let text = text.split_once("; use from_str_multiple").map_or(text, |(before, _)| before);
+    let text = text
+        .rsplit_once(" at line ")
+        .map_or(text, |(before, _)| before);
+    let text = text
+        .split_once(", set DuplicateKeyPolicy")
+        .map_or(text, |(before, _)| before);
+    let text = text
+        .split_once("; use from_str_multiple")
+        .map_or(text, |(before, _)| before);
     text.to_owned()
 }
 
@@ -217,7 +253,13 @@ impl From<Spanned<Raw>> for Node {
                     .into_iter()
                     .map(|(key, value)| {
                         let at = position(key.referenced.line(), key.referenced.column());
-                        (Key { at, text: key.value }, value.into())
+                        (
+                            Key {
+                                at,
+                                text: key.value,
+                            },
+                            value.into(),
+                        )
                     })
                     .collect(),
             ),

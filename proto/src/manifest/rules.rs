@@ -47,11 +47,17 @@ fn metadata(manifest: &Manifest, problems: &mut Vec<Problem>) {
             ),
         ));
     }
-    for (what, field, map) in [("label", "labels", &meta.labels), ("annotation", "annotations", &meta.annotations)] {
+    for (what, field, map) in [
+        ("label", "labels", &meta.labels),
+        ("annotation", "annotations", &meta.annotations),
+    ] {
         for (key, value) in map {
             if !key_is_valid(key) {
                 let path = format!("metadata.{field}.{key}");
-                problems.push(Problem::rule(&path, format!("Invalid OAM {what}: ({key:?}, {value:?})")));
+                problems.push(Problem::rule(
+                    &path,
+                    format!("Invalid OAM {what}: ({key:?}, {value:?})"),
+                ));
             }
         }
     }
@@ -65,14 +71,18 @@ fn key_is_valid(key: &str) -> bool {
             && text.len() <= 63
             && edge(text.chars().next())
             && edge(text.chars().next_back())
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || inside.contains(&c))
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || inside.contains(&c))
     };
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),
     };
     part(name, &['-', '_', '.'])
-        && prefix.is_none_or(|prefix| prefix.len() <= 253 && prefix.split('.').all(|label| part(label, &['-'])))
+        && prefix.is_none_or(|prefix| {
+            prefix.len() <= 253 && prefix.split('.').all(|label| part(label, &['-']))
+        })
 }
 
 fn names(manifest: &Manifest, problems: &mut Vec<Problem>) {
@@ -83,14 +93,18 @@ fn names(manifest: &Manifest, problems: &mut Vec<Problem>) {
             problems.push(Problem::rule(&path, "a component's name must not be empty"));
         } else if !seen.insert(&component.name) {
             let message = format!("Duplicate component name in manifest: {}", component.name);
-            problems.push(Problem::rule(&path, message).hint("give each component a name of its own"));
+            problems
+                .push(Problem::rule(&path, message).hint("give each component a name of its own"));
         }
     }
     let mut seen = BTreeSet::new();
     for (index, policy) in manifest.spec.policies.iter().enumerate() {
         if !seen.insert(&policy.name) {
             let path = format!("spec.policies[{index}].name");
-            problems.push(Problem::rule(&path, format!("Duplicate policy name in manifest: {}", policy.name)));
+            problems.push(Problem::rule(
+                &path,
+                format!("Duplicate policy name in manifest: {}", policy.name),
+            ));
         }
     }
 }
@@ -114,13 +128,22 @@ fn ids(manifest: &Manifest, problems: &mut Vec<Problem>) {
             continue;
         }
         let explicit = component.properties.id.clone();
-        let id = explicit.clone().unwrap_or_else(|| crate::names::component_id(&manifest.metadata.name, &component.name));
+        let id = explicit.clone().unwrap_or_else(|| {
+            crate::names::component_id(&manifest.metadata.name, &component.name)
+        });
         if let Some(other) = seen.insert(id.clone(), &component.name) {
             if other == component.name {
                 continue; // a duplicate name, told already
             }
-            let path = if explicit.is_some() { format!("{path}.properties.id") } else { format!("{path}.name") };
-            let problem = Problem::rule(&path, format!("Duplicate component identifier in manifest: {id}"));
+            let path = if explicit.is_some() {
+                format!("{path}.properties.id")
+            } else {
+                format!("{path}.name")
+            };
+            let problem = Problem::rule(
+                &path,
+                format!("Duplicate component identifier in manifest: {id}"),
+            );
             problems.push(problem.hint(format!("`{other}` has the same id on the lattice")));
         }
     }
@@ -131,13 +154,22 @@ fn image(component: &Component, path: &str, problems: &mut Vec<Problem>) {
     let path = format!("{path}.properties");
     match (&properties.image, &properties.application) {
         (None, None) => {
-            problems.push(Problem::rule(&path, "Component must have either 'image' or 'application' property"));
+            problems.push(Problem::rule(
+                &path,
+                "Component must have either 'image' or 'application' property",
+            ));
         }
         (Some(_), Some(_)) => {
-            problems.push(Problem::rule(&path, "Component cannot have both 'image' and 'application' properties"));
+            problems.push(Problem::rule(
+                &path,
+                "Component cannot have both 'image' and 'application' properties",
+            ));
         }
         (Some(image), None) if image.trim().is_empty() => {
-            problems.push(Problem::rule(&format!("{path}.image"), "the image must not be empty"));
+            problems.push(Problem::rule(
+                &format!("{path}.image"),
+                "the image must not be empty",
+            ));
         }
         (None, Some(_)) => shared(component, &path, problems),
         (Some(_), None) => {}
@@ -146,45 +178,72 @@ fn image(component: &Component, path: &str, problems: &mut Vec<Problem>) {
 
 fn shared(component: &Component, path: &str, problems: &mut Vec<Problem>) {
     let name = &component.name;
-    for (field, given) in
-        [("config", !component.properties.config.is_empty()), ("secrets", !component.properties.secrets.is_empty())]
-    {
+    for (field, given) in [
+        ("config", !component.properties.config.is_empty()),
+        ("secrets", !component.properties.secrets.is_empty()),
+    ] {
         if given {
             let message = format!("Shared component '{name}' cannot specify additional '{field}'");
             problems.push(Problem::rule(&format!("{path}.{field}"), message));
         }
     }
-    if component.traits.iter().any(|item| matches!(item, Trait::Spread(_) | Trait::Daemon(_))) {
-        problems.push(Problem::rule(path, format!("Shared component '{name}' cannot include a scaler trait")));
+    if component
+        .traits
+        .iter()
+        .any(|item| matches!(item, Trait::Spread(_) | Trait::Daemon(_)))
+    {
+        problems.push(Problem::rule(
+            path,
+            format!("Shared component '{name}' cannot include a scaler trait"),
+        ));
     }
 }
 
 fn links(manifest: &Manifest, component: &Component, path: &str, problems: &mut Vec<Problem>) {
     let mut seen = BTreeSet::new();
-    let declared: Vec<&str> = manifest.spec.components.iter().map(|component| component.name.as_str()).collect();
+    let declared: Vec<&str> = manifest
+        .spec
+        .components
+        .iter()
+        .map(|component| component.name.as_str())
+        .collect();
     for (index, item) in component.traits.iter().enumerate() {
         let Trait::Link(link) = item else { continue };
         let path = format!("{path}.traits[{index}].properties");
         for interface in &link.interfaces {
             let full = format!("{}:{}/{interface}", link.namespace, link.package);
             if !seen.insert((link.link_name(), full.clone())) {
-                let message =
-                    format!("Duplicate link found inside component '{}': {} ({full})", component.name, link.link_name());
+                let message = format!(
+                    "Duplicate link found inside component '{}': {} ({full})",
+                    component.name,
+                    link.link_name()
+                );
                 let problem = Problem::rule(&format!("{path}.interfaces"), message);
                 problems.push(problem.hint("give one of the two links a `name`"));
             }
             if interfaces::unrecognized(&link.namespace, &link.package, interface) {
                 let known = interfaces::all(&link.namespace, &link.package);
-                let problem =
-                    Problem::rule(&format!("{path}.interfaces"), format!("unrecognized interface [{full}]")).warning();
+                let problem = Problem::rule(
+                    &format!("{path}.interfaces"),
+                    format!("unrecognized interface [{full}]"),
+                )
+                .warning();
                 problems.push(match suggestion(interface, &known) {
                     Some(close) => problem.hint(format!("did you mean `{close}`?")),
-                    None => problem.hint(format!("{}:{} has {}", link.namespace, link.package, known.join(", "))),
+                    None => problem.hint(format!(
+                        "{}:{} has {}",
+                        link.namespace,
+                        link.package,
+                        known.join(", ")
+                    )),
                 });
             }
         }
         if link.interfaces.is_empty() {
-            problems.push(Problem::rule(&format!("{path}.interfaces"), "a link must name at least one interface"));
+            problems.push(Problem::rule(
+                &format!("{path}.interfaces"),
+                "a link must name at least one interface",
+            ));
         }
         link_target(link, &declared, &path, problems);
     }
@@ -202,7 +261,10 @@ fn link_target(link: &LinkTrait, declared: &[&str], path: &str, problems: &mut V
     if declared.contains(&target) {
         return;
     }
-    let message = format!("link (name [{}]) target [{target}] is not a listed component", link.link_name());
+    let message = format!(
+        "link (name [{}]) target [{target}] is not a listed component",
+        link.link_name()
+    );
     let problem = Problem::rule(&path, message).warning();
     let builtin = interfaces::builtin_for(&link.namespace, &link.package, &link.interfaces);
     problems.push(match (suggestion(target, declared), builtin) {
@@ -217,35 +279,68 @@ fn link_target(link: &LinkTrait, declared: &[&str], path: &str, problems: &mut V
 fn spreads(component: &Component, path: &str, problems: &mut Vec<Problem>) {
     let mut scalers = 0;
     for (index, item) in component.traits.iter().enumerate() {
-        let (Trait::Spread(scaler) | Trait::Daemon(scaler)) = item else { continue };
+        let (Trait::Spread(scaler) | Trait::Daemon(scaler)) = item else {
+            continue;
+        };
         scalers += 1;
         let path = format!("{path}.traits[{index}].properties");
         if scalers > 1 {
-            let message = format!("component '{}' has more than one scaler trait", component.name);
-            problems.push(Problem::rule(&path, message).hint("the first one counts; remove the others").warning());
+            let message = format!(
+                "component '{}' has more than one scaler trait",
+                component.name
+            );
+            problems.push(
+                Problem::rule(&path, message)
+                    .hint("the first one counts; remove the others")
+                    .warning(),
+            );
         }
         let mut seen = BTreeSet::new();
         for (at, spread) in scaler.spread.iter().enumerate() {
             if !seen.insert(&spread.name) {
-                let message = format!("Duplicate spread name in component '{}': {}", component.name, spread.name);
+                let message = format!(
+                    "Duplicate spread name in component '{}': {}",
+                    component.name, spread.name
+                );
                 problems.push(Problem::rule(&format!("{path}.spread[{at}].name"), message));
             }
         }
-        let weights = scaler.spread.iter().map(|spread| u64::from(spread.weight.unwrap_or(DEFAULT_WEIGHT)));
+        let weights = scaler
+            .spread
+            .iter()
+            .map(|spread| u64::from(spread.weight.unwrap_or(DEFAULT_WEIGHT)));
         if !scaler.spread.is_empty() && weights.sum::<u64>() == 0 {
-            let message = format!("all spreads of component '{}' have weight 0", component.name);
-            problems.push(Problem::rule(&format!("{path}.spread"), message).hint("give at least one of them a weight"));
+            let message = format!(
+                "all spreads of component '{}' have weight 0",
+                component.name
+            );
+            problems.push(
+                Problem::rule(&format!("{path}.spread"), message)
+                    .hint("give at least one of them a weight"),
+            );
         }
     }
-    if scalers == 0 && component.kind == ComponentKind::Component && component.properties.application.is_none() {
-        let message = format!("component '{}' has no scaler trait and will not run", component.name);
-        problems.push(Problem::rule(path, message).hint("add a trait of type `spreadscaler`").warning());
+    if scalers == 0
+        && component.kind == ComponentKind::Component
+        && component.properties.application.is_none()
+    {
+        let message = format!(
+            "component '{}' has no scaler trait and will not run",
+            component.name
+        );
+        problems.push(
+            Problem::rule(path, message)
+                .hint("add a trait of type `spreadscaler`")
+                .warning(),
+        );
     }
 }
 
 fn secrets(manifest: &Manifest, component: &Component, path: &str, problems: &mut Vec<Problem>) {
     let own = component.properties.secrets.iter();
-    let linked = component.links().flat_map(|link| link.source_secrets().iter().chain(&link.target.secrets));
+    let linked = component
+        .links()
+        .flat_map(|link| link.source_secrets().iter().chain(&link.target.secrets));
     for secret in own.chain(linked) {
         let (name, policy_name) = (&secret.name, &secret.properties.policy);
         let message = match manifest.policy(policy_name) {
@@ -259,7 +354,10 @@ fn secrets(manifest: &Manifest, component: &Component, path: &str, problems: &mu
             ),
             Some(_) => continue,
         };
-        problems.push(Problem::rule(&format!("{path}.properties.secrets"), message));
+        problems.push(Problem::rule(
+            &format!("{path}.properties.secrets"),
+            message,
+        ));
     }
 }
 
@@ -271,7 +369,10 @@ fn link_configs(manifest: &Manifest, problems: &mut Vec<Problem>) {
                 if config.properties.is_some() && !seen.insert(&config.name) {
                     let path = format!("spec.components[{index}].traits");
                     let message = format!("Duplicate link config name found: '{}'", config.name);
-                    problems.push(Problem::rule(&path, message).hint("give each link config a name of its own"));
+                    problems.push(
+                        Problem::rule(&path, message)
+                            .hint("give each link config a name of its own"),
+                    );
                 }
             }
         }

@@ -28,19 +28,27 @@ const REFRESH_MAX: Duration = Duration::from_millis(1500);
 impl Controller {
     /// A stop that we ask for is no failure.
     pub(super) fn before_sending(&mut self, planned: &Planned) {
-        if let Command::Scale { host, id, count: 0, .. } | Command::StopProvider { host, id } = &planned.command {
+        if let Command::Scale {
+            host, id, count: 0, ..
+        }
+        | Command::StopProvider { host, id } = &planned.command
+        {
             self.pending.forget_start(host, id);
         }
     }
 
     pub(super) fn reply(&mut self, id: CommandId, reply: Reply, now: Time) {
-        let Some(flight) = self.pending.by_number(id).cloned() else { return };
+        let Some(flight) = self.pending.by_number(id).cloned() else {
+            return;
+        };
         match reply {
             Reply::Accepted(_) => {
                 let most = match &flight.command {
                     _ if flight.refreshes.is_some() => REFRESH_MAX,
                     command if command.starts() => START_MAX,
-                    Command::Scale { .. } | Command::StartProvider { .. } | Command::StopProvider { .. } => STOP_MAX,
+                    Command::Scale { .. }
+                    | Command::StartProvider { .. }
+                    | Command::StopProvider { .. } => STOP_MAX,
                     Command::PutLink(_)
                     | Command::DeleteLink(_)
                     | Command::PutConfig { .. }
@@ -56,7 +64,11 @@ impl Controller {
                     let changes = self.view.no_responders(host, now);
                     self.absorb(changes, now);
                 }
-                self.fail(&flight, "nobody listens: the host is not connected".to_owned(), now);
+                self.fail(
+                    &flight,
+                    "nobody listens: the host is not connected".to_owned(),
+                    now,
+                );
             }
         }
     }
@@ -64,8 +76,11 @@ impl Controller {
     /// Records change without a host's event where they are not watched.
     fn look_again(&mut self, command: &Command) {
         match command {
-            Command::PutConfig { name, .. } | Command::DeleteConfig(name) if !self.view.configs_watched() => {
-                self.outputs.push(Output::Ask(Request::Config(name.clone())));
+            Command::PutConfig { name, .. } | Command::DeleteConfig(name)
+                if !self.view.configs_watched() =>
+            {
+                self.outputs
+                    .push(Output::Ask(Request::Config(name.clone())));
             }
             _ => {}
         }
@@ -76,7 +91,8 @@ impl Controller {
         if self.pending.land(&subject).is_none() {
             return;
         }
-        self.pending.failed(subject.clone(), error, image_of(&flight.command), now);
+        self.pending
+            .failed(subject.clone(), error, image_of(&flight.command), now);
         self.ask_about(&flight.command);
         self.mark_subject(&subject);
     }
@@ -84,14 +100,22 @@ impl Controller {
     /// The view may be wrong about what a command was for.
     fn ask_about(&mut self, command: &Command) {
         let request = match command {
-            Command::Scale { host, .. } | Command::StartProvider { host, .. } | Command::StopProvider { host, .. } => {
-                if self.view.host(host).is_none_or(|host| host.lost_since.is_some()) {
+            Command::Scale { host, .. }
+            | Command::StartProvider { host, .. }
+            | Command::StopProvider { host, .. } => {
+                if self
+                    .view
+                    .host(host)
+                    .is_none_or(|host| host.lost_since.is_some())
+                {
                     return;
                 }
                 Request::Inventory(host.clone())
             }
             Command::PutLink(_) | Command::DeleteLink(_) => Request::Links,
-            Command::PutConfig { name, .. } | Command::DeleteConfig(name) => Request::Config(name.clone()),
+            Command::PutConfig { name, .. } | Command::DeleteConfig(name) => {
+                Request::Config(name.clone())
+            }
         };
         self.outputs.push(Output::Ask(request));
     }
@@ -114,7 +138,8 @@ impl Controller {
                 Some(_) => format!("accepted, but nothing came of it within {waited} s"),
                 None => format!("no answer within {waited} s"),
             };
-            self.pending.failed(subject, error, image_of(&flight.command), now);
+            self.pending
+                .failed(subject, error, image_of(&flight.command), now);
             self.ask_about(&flight.command);
         }
     }
@@ -137,10 +162,24 @@ impl Controller {
             return;
         };
         let done = match (&flight.command, instance) {
-            (Command::Scale { count: 0, .. } | Command::StopProvider { .. }, instance) => instance.is_none(),
-            (Command::Scale { count, image, update, .. }, Some(instance)) => {
-                let image_fits = !update || without_scheme(&instance.image) == without_scheme(image);
-                let marks_fit = flight.refreshes.as_deref().is_none_or(|scaler| instance.scaler() == Some(scaler));
+            (Command::Scale { count: 0, .. } | Command::StopProvider { .. }, instance) => {
+                instance.is_none()
+            }
+            (
+                Command::Scale {
+                    count,
+                    image,
+                    update,
+                    ..
+                },
+                Some(instance),
+            ) => {
+                let image_fits =
+                    !update || without_scheme(&instance.image) == without_scheme(image);
+                let marks_fit = flight
+                    .refreshes
+                    .as_deref()
+                    .is_none_or(|scaler| instance.scaler() == Some(scaler));
                 instance.count == *count && image_fits && marks_fit
             }
             (Command::StartProvider { .. }, Some(_)) => true,
@@ -160,7 +199,9 @@ impl Controller {
 
     pub(super) fn start_failed(&mut self, failure: StartFailure, now: Time) {
         let subject = Subject::Workload(failure.host, failure.id);
-        let Some(flight) = self.pending.flight(&subject).cloned() else { return };
+        let Some(flight) = self.pending.flight(&subject).cloned() else {
+            return;
+        };
         let same = image_of(&flight.command)
             .is_none_or(|image| without_scheme(&image) == without_scheme(&failure.image));
         // Of another attempt, told late.
@@ -179,7 +220,9 @@ impl Controller {
             .filter(|flight| match &flight.command {
                 Command::PutLink(link) if link.source_id == *source => {
                     let present = self.view.links_of(source);
-                    present.iter().any(|other| other.is_replaced_by(link) && other.interfaces == link.interfaces)
+                    present.iter().any(|other| {
+                        other.is_replaced_by(link) && other.interfaces == link.interfaces
+                    })
                 }
                 Command::DeleteLink(key) if key.source == *source => {
                     !self.view.links_of(source).iter().any(|link| link.is(key))
@@ -197,11 +240,16 @@ impl Controller {
         self.mark_retired();
         let subject = Subject::Config(name.clone());
         let value = self.view.config(name);
-        let done = self.pending.flight(&subject).is_some_and(|flight| match (&flight.command, value) {
-            (Command::PutConfig { properties, .. }, Some(Some(present))) => present == properties,
-            (Command::DeleteConfig(_), Some(None)) => true,
-            _ => false,
-        });
+        let done =
+            self.pending
+                .flight(&subject)
+                .is_some_and(|flight| match (&flight.command, value) {
+                    (Command::PutConfig { properties, .. }, Some(Some(present))) => {
+                        present == properties
+                    }
+                    (Command::DeleteConfig(_), Some(None)) => true,
+                    _ => false,
+                });
         if done {
             self.landed(&[subject], now);
         }
@@ -223,11 +271,18 @@ impl Controller {
             .iter()
             .filter_map(|app| self.apps.wanted(app))
             .flat_map(|app| {
-                let using = app.workloads.iter().filter(|workload| workload.config.contains(name));
-                using.map(|workload| workload.id.clone()).collect::<Vec<_>>()
+                let using = app
+                    .workloads
+                    .iter()
+                    .filter(|workload| workload.config.contains(name));
+                using
+                    .map(|workload| workload.id.clone())
+                    .collect::<Vec<_>>()
             })
             .collect();
-        let forgiven = self.pending.forgive(|subject| matches!(subject, Subject::Workload(_, id) if ids.contains(id)));
+        let forgiven = self
+            .pending
+            .forgive(|subject| matches!(subject, Subject::Workload(_, id) if ids.contains(id)));
         for subject in &forgiven {
             self.mark_subject(subject);
         }

@@ -7,8 +7,6 @@
 mod flights;
 mod io;
 mod time;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -54,7 +52,10 @@ pub struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { heartbeat_lost_after: crate::view::HEARTBEAT_LOST_AFTER, resync_every: Duration::from_secs(30) }
+        Self {
+            heartbeat_lost_after: crate::view::HEARTBEAT_LOST_AFTER,
+            resync_every: Duration::from_secs(30),
+        }
     }
 }
 
@@ -134,7 +135,11 @@ impl Controller {
     /// Whether it leads and has heard enough to act.
     #[must_use]
     pub fn is_acting(&self, now: Time) -> bool {
-        self.fence.is_some() && self.loaded && self.connected && self.gathered(now) && self.view.links_known()
+        self.fence.is_some()
+            && self.loaded
+            && self.connected
+            && self.gathered(now)
+            && self.view.links_known()
     }
 
     /// What deploying `manifest` would change.
@@ -173,7 +178,10 @@ impl Controller {
                 let changes = self.view.apply_inventory(&host, &inventory, now);
                 self.absorb(changes, now);
             }
-            Input::NoInventory { host, no_responders } => {
+            Input::NoInventory {
+                host,
+                no_responders,
+            } => {
                 if no_responders {
                     let changes = self.view.no_responders(&host, now);
                     self.absorb(changes, now);
@@ -239,7 +247,11 @@ impl Controller {
     #[must_use]
     pub fn wake_at(&self) -> Option<Time> {
         let now = self.last_step.unwrap_or_default();
-        let mut wakes = vec![self.expiry_at, self.pending.next_due(now), self.pending.next_settle()];
+        let mut wakes = vec![
+            self.expiry_at,
+            self.pending.next_due(now),
+            self.pending.next_settle(),
+        ];
         if self.fence.is_some() {
             wakes.push(self.all_dirty);
             wakes.push(self.wakes.values().min().copied());
@@ -249,12 +261,20 @@ impl Controller {
             }
         }
         if let Some(since) = self.leads_since.filter(|_| !self.gathered(now)) {
-            wakes.extend([Some(since + GATHER / 3), Some(since + GATHER), Some(since + GATHER_MAX)]);
+            wakes.extend([
+                Some(since + GATHER / 3),
+                Some(since + GATHER),
+                Some(since + GATHER_MAX),
+            ]);
         }
         if self.hold_until > now {
             wakes.push(Some(self.hold_until));
         }
-        wakes.into_iter().flatten().filter(|at| *at > now || !self.outputs.is_empty() || self.can_act_at(*at)).min()
+        wakes
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > now || !self.outputs.is_empty() || self.can_act_at(*at))
+            .min()
     }
 
     /// Whether something that was due before now can be done now.
@@ -273,7 +293,13 @@ impl Controller {
         self.dirty.extend(before);
         self.mark_related(name);
         // Others may have links to a name that is declared now, or no longer.
-        let open: BTreeSet<String> = self.apps.open_targets().values().flatten().cloned().collect();
+        let open: BTreeSet<String> = self
+            .apps
+            .open_targets()
+            .values()
+            .flatten()
+            .cloned()
+            .collect();
         self.dirty.extend(open);
         self.dirty.insert(SHARED.to_owned());
         self.forgive(Some(name));
@@ -288,7 +314,10 @@ impl Controller {
             return;
         }
         if let Some(app) = self.apps.get(name) {
-            self.outputs.push(Output::Retire { name: name.to_owned(), manifests: app.retired.clone() });
+            self.outputs.push(Output::Retire {
+                name: name.to_owned(),
+                manifests: app.retired.clone(),
+            });
         }
     }
 
@@ -308,11 +337,15 @@ impl Controller {
         let apps = &self.apps;
         let belongs = |subject: &Subject| match (application, subject) {
             (None, _) => true,
-            (Some(name), Subject::Workload(_, id)) => apps.owner(id).is_none_or(|owner| owner == name),
-            (Some(name), Subject::Link(key)) => apps.owner(&key.source).is_none_or(|owner| owner == name),
-            (Some(name), Subject::Config(config)) => {
-                apps.config_users(config).is_none_or(|users| users.contains(name))
+            (Some(name), Subject::Workload(_, id)) => {
+                apps.owner(id).is_none_or(|owner| owner == name)
             }
+            (Some(name), Subject::Link(key)) => {
+                apps.owner(&key.source).is_none_or(|owner| owner == name)
+            }
+            (Some(name), Subject::Config(config)) => apps
+                .config_users(config)
+                .is_none_or(|users| users.contains(name)),
         };
         for subject in self.pending.forgive(belongs) {
             self.mark_subject(&subject);
@@ -355,8 +388,13 @@ impl Controller {
 
     /// A new leader asks the lattice what there is: twice, as answers get lost.
     fn ask_when_new(&mut self, now: Time) {
-        let Some(since) = self.leads_since else { return };
-        if self.pinged < 2 && self.connected && now.since(since) >= GATHER / 3 * u32::from(self.pinged) {
+        let Some(since) = self.leads_since else {
+            return;
+        };
+        if self.pinged < 2
+            && self.connected
+            && now.since(since) >= GATHER / 3 * u32::from(self.pinged)
+        {
             self.pinged += 1;
             self.outputs.push(Output::Ask(Request::Ping));
             if !self.view.links_known() {
@@ -367,12 +405,17 @@ impl Controller {
 
     /// Whether a new leader has heard enough of the lattice to act on it.
     fn gathered(&self, now: Time) -> bool {
-        let Some(since) = self.leads_since else { return false };
+        let Some(since) = self.leads_since else {
+            return false;
+        };
         if now < self.hold_until {
             return false;
         }
         let waited = now.since(since);
-        let unknown = self.view.hosts().any(|host| !host.usable() && host.lost_since.is_none());
+        let unknown = self
+            .view
+            .hosts()
+            .any(|host| !host.usable() && host.lost_since.is_none());
         waited >= GATHER_MAX || (waited >= GATHER && !unknown)
     }
 
@@ -381,7 +424,12 @@ impl Controller {
         if changes.is_empty() {
             return;
         }
-        self.outputs.extend(changes.ask.iter().map(|host| Output::Ask(Request::Inventory(host.clone()))));
+        self.outputs.extend(
+            changes
+                .ask
+                .iter()
+                .map(|host| Output::Ask(Request::Inventory(host.clone()))),
+        );
         if changes.links_stale {
             self.outputs.push(Output::Ask(Request::Links));
         }
@@ -407,7 +455,11 @@ impl Controller {
     }
 
     fn host_changed(&mut self, host: &HostId, now: Time) {
-        if self.view.host(host).is_none_or(|host| host.lost_since.is_some()) {
+        if self
+            .view
+            .host(host)
+            .is_none_or(|host| host.lost_since.is_some())
+        {
             self.pending.drop_flights_to(host);
         }
         let at = now + MEMBERSHIP_PAUSE;
@@ -441,7 +493,11 @@ impl Controller {
 
     /// Marks applications of which something may remain.
     fn mark_retired(&mut self) -> bool {
-        let retired = self.apps.iter().filter(|(_, app)| !app.retired.is_empty()).map(|(name, _)| name.clone());
+        let retired = self
+            .apps
+            .iter()
+            .filter(|(_, app)| !app.retired.is_empty())
+            .map(|(name, _)| name.clone());
         let before = self.dirty.len();
         self.dirty.extend(retired.collect::<Vec<_>>());
         before != self.dirty.len()
@@ -455,11 +511,16 @@ impl Controller {
         }
         if self.all_dirty.is_some_and(|at| at <= now) {
             self.all_dirty = None;
-            self.dirty.extend(self.apps.iter().map(|(name, _)| name.clone()));
+            self.dirty
+                .extend(self.apps.iter().map(|(name, _)| name.clone()));
             self.dirty.insert(SHARED.to_owned());
         }
-        let woken: Vec<String> =
-            self.wakes.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect();
+        let woken: Vec<String> = self
+            .wakes
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(name, _)| name.clone())
+            .collect();
         self.dirty.extend(woken);
         if self.dirty.is_empty() {
             return;
@@ -480,7 +541,8 @@ impl Controller {
             self.outputs.push(Output::Ask(Request::Config(config)));
         }
         for (name, at) in plan.wakes {
-            self.wakes.insert(name, at.max(now + Duration::from_millis(1)));
+            self.wakes
+                .insert(name, at.max(now + Duration::from_millis(1)));
         }
         for (name, status) in plan.statuses {
             if self.published.get(&name) != Some(&status) {
@@ -493,19 +555,32 @@ impl Controller {
             self.dirty.insert(SHARED.to_owned());
         }
         for name in plan.cleaned {
-            if self.apps.get(&name).is_some_and(|app| !app.retired.is_empty()) {
+            if self
+                .apps
+                .get(&name)
+                .is_some_and(|app| !app.retired.is_empty())
+            {
                 self.apps.cleaned(&name);
-                self.outputs.push(Output::Retire { name, manifests: Vec::new() });
+                self.outputs.push(Output::Retire {
+                    name,
+                    manifests: Vec::new(),
+                });
             }
         }
     }
 
     fn send(&mut self, planned: Planned, now: Time) {
-        let Some(fence) = self.fence.clone() else { return };
+        let Some(fence) = self.fence.clone() else {
+            return;
+        };
         self.next_command += 1;
         let id = CommandId(self.next_command);
         self.before_sending(&planned);
-        self.outputs.push(Output::Send { id, command: planned.command.clone(), fence });
+        self.outputs.push(Output::Send {
+            id,
+            command: planned.command.clone(),
+            fence,
+        });
         self.pending.send(Flight {
             id,
             command: planned.command,

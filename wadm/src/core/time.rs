@@ -21,14 +21,20 @@ impl Time {
         let nanos = i128::from(self.0) * 1_000_000;
         time::OffsetDateTime::from_unix_timestamp_nanos(nanos)
             .ok()
-            .and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok())
+            .and_then(|at| {
+                at.format(&time::format_description::well_known::Rfc3339)
+                    .ok()
+            })
             .unwrap_or_default()
     }
 }
 
 impl From<SystemTime> for Time {
     fn from(at: SystemTime) -> Self {
-        let millis = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let millis = at
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis();
         Self(u64::try_from(millis).unwrap_or(u64::MAX))
     }
 }
@@ -37,7 +43,10 @@ impl Add<Duration> for Time {
     type Output = Self;
 
     fn add(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
@@ -45,7 +54,10 @@ impl Sub<Duration> for Time {
     type Output = Self;
 
     fn sub(self, by: Duration) -> Self {
-        Self(self.0.saturating_sub(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)),
+        )
     }
 }
 

@@ -85,8 +85,15 @@ impl Applications {
             app.retired.retain(|manifest| manifest != now);
             retired |= length != app.retired.len();
         }
-        app.desired = app.deployed.as_ref().map(|manifest| Arc::new(compile(manifest)));
-        app.leftovers = app.retired.iter().map(|manifest| Arc::new(compile(manifest))).collect();
+        app.desired = app
+            .deployed
+            .as_ref()
+            .map(|manifest| Arc::new(compile(manifest)));
+        app.leftovers = app
+            .retired
+            .iter()
+            .map(|manifest| Arc::new(compile(manifest)))
+            .collect();
         self.index();
         retired
     }
@@ -100,7 +107,11 @@ impl Applications {
                 app.retired.push(manifest);
             }
         }
-        app.leftovers = app.retired.iter().map(|manifest| Arc::new(compile(manifest))).collect();
+        app.leftovers = app
+            .retired
+            .iter()
+            .map(|manifest| Arc::new(compile(manifest)))
+            .collect();
         self.index();
         before != self.apps.get(name).map_or(0, |app| app.retired.len())
     }
@@ -115,16 +126,34 @@ impl Applications {
     }
 
     /// Loads everything at once.
-    pub fn load(&mut self, deployed: BTreeMap<String, Arc<Manifest>>, retired: BTreeMap<String, Vec<Arc<Manifest>>>) {
+    pub fn load(
+        &mut self,
+        deployed: BTreeMap<String, Arc<Manifest>>,
+        retired: BTreeMap<String, Vec<Arc<Manifest>>>,
+    ) {
         self.apps.clear();
         for (name, manifest) in deployed {
             let desired = Some(Arc::new(compile(&manifest)));
-            self.apps.insert(name, Application { deployed: Some(manifest), desired, ..Application::default() });
+            self.apps.insert(
+                name,
+                Application {
+                    deployed: Some(manifest),
+                    desired,
+                    ..Application::default()
+                },
+            );
         }
         for (name, manifests) in retired {
             let app = self.apps.entry(name).or_default();
-            app.retired = manifests.into_iter().filter(|manifest| app.deployed.as_ref() != Some(manifest)).collect();
-            app.leftovers = app.retired.iter().map(|manifest| Arc::new(compile(manifest))).collect();
+            app.retired = manifests
+                .into_iter()
+                .filter(|manifest| app.deployed.as_ref() != Some(manifest))
+                .collect();
+            app.leftovers = app
+                .retired
+                .iter()
+                .map(|manifest| Arc::new(compile(manifest)))
+                .collect();
         }
         self.index();
     }
@@ -136,7 +165,9 @@ impl Applications {
         self.shared.clear();
         self.open.clear();
         for (name, app) in &self.apps {
-            let Some(desired) = &app.desired else { continue };
+            let Some(desired) = &app.desired else {
+                continue;
+            };
             for shared in &desired.shared {
                 let key = (shared.application.clone(), shared.component.clone());
                 self.shared.entry(key).or_default().insert(name.clone());
@@ -144,7 +175,10 @@ impl Applications {
             for workload in &desired.workloads {
                 self.owners.insert(workload.id.clone(), name.clone());
                 for config in &workload.config {
-                    self.configs.entry(config.clone()).or_default().insert(name.clone());
+                    self.configs
+                        .entry(config.clone())
+                        .or_default()
+                        .insert(name.clone());
                 }
             }
             for link in &desired.links {
@@ -156,10 +190,16 @@ impl Applications {
                 };
                 self.links.entry(key).or_default().insert(name.clone());
                 for config in link.source_config.iter().chain(&link.target_config) {
-                    self.configs.entry(config.clone()).or_default().insert(name.clone());
+                    self.configs
+                        .entry(config.clone())
+                        .or_default()
+                        .insert(name.clone());
                 }
                 if let LinkTo::Open(target) = &link.target {
-                    self.open.entry(target.clone()).or_default().insert(name.clone());
+                    self.open
+                        .entry(target.clone())
+                        .or_default()
+                        .insert(name.clone());
                 }
             }
         }
@@ -173,11 +213,17 @@ impl Applications {
             if users.is_empty() || self.apps.get(app).is_none_or(|app| app.deployed.is_some()) {
                 continue;
             }
-            held.extend(self.held_workload(app, component).map(|workload| (app.clone(), workload.clone())));
+            held.extend(
+                self.held_workload(app, component)
+                    .map(|workload| (app.clone(), workload.clone())),
+            );
         }
         for (app, workload) in held {
             for config in &workload.config {
-                self.configs.entry(config.clone()).or_default().insert(app.clone());
+                self.configs
+                    .entry(config.clone())
+                    .or_default()
+                    .insert(app.clone());
             }
             self.owners.insert(workload.id, app);
         }
@@ -185,7 +231,10 @@ impl Applications {
 
     fn held_workload(&self, app: &str, component: &str) -> Option<&Workload> {
         let newest = self.apps.get(app)?.leftovers.last()?;
-        newest.workloads.iter().find(|workload| workload.name == component)
+        newest
+            .workloads
+            .iter()
+            .find(|workload| workload.name == component)
     }
 
     /// Who still refers to a component of `app`.
@@ -202,17 +251,28 @@ impl Applications {
             return Some(Arc::clone(desired));
         }
         let newest = app.leftovers.last()?;
-        let held = |workload: &&Workload| self.users_of(name, &workload.name).is_some_and(|users| !users.is_empty());
+        let held = |workload: &&Workload| {
+            self.users_of(name, &workload.name)
+                .is_some_and(|users| !users.is_empty())
+        };
         let workloads: Vec<Workload> = newest.workloads.iter().filter(held).cloned().collect();
         if workloads.is_empty() {
             return None;
         }
-        let used: BTreeSet<&ConfigName> = workloads.iter().flat_map(|workload| &workload.config).collect();
-        let configs = newest.configs.iter().filter(|(name, _)| used.contains(name));
+        let used: BTreeSet<&ConfigName> = workloads
+            .iter()
+            .flat_map(|workload| &workload.config)
+            .collect();
+        let configs = newest
+            .configs
+            .iter()
+            .filter(|(name, _)| used.contains(name));
         Some(Arc::new(AppDesired {
             name: name.to_owned(),
             version: newest.version.clone(),
-            configs: configs.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            configs: configs
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
             workloads: workloads.clone(),
             links: Vec::new(),
             shared: Vec::new(),
@@ -248,7 +308,11 @@ impl Applications {
     #[must_use]
     pub fn shared_component(&self, app: &str, component: &str) -> Option<ComponentId> {
         let wanted = self.wanted(app)?;
-        wanted.workloads.iter().find(|workload| workload.name == component).map(|workload| workload.id.clone())
+        wanted
+            .workloads
+            .iter()
+            .find(|workload| workload.name == component)
+            .map(|workload| workload.id.clone())
     }
 
     /// Ids of components with this name in other deployed applications.
@@ -258,7 +322,10 @@ impl Applications {
         others
             .filter_map(|(name, app)| Some((name, app.desired.as_ref()?)))
             .flat_map(|(name, desired)| {
-                let named = desired.workloads.iter().filter(|workload| workload.name == component);
+                let named = desired
+                    .workloads
+                    .iter()
+                    .filter(|workload| workload.name == component);
                 named.map(|workload| (name.clone(), workload.id.clone()))
             })
             .collect()

@@ -23,7 +23,14 @@ fn image(kind: &str) -> String {
 }
 
 fn scaler(kind: ScalerKind, id: &ComponentId, image: &str) -> String {
-    names::scaler_id(kind, SHARED, id.as_str(), id.as_str(), image, std::iter::empty::<&str>())
+    names::scaler_id(
+        kind,
+        SHARED,
+        id.as_str(),
+        id.as_str(),
+        image,
+        std::iter::empty::<&str>(),
+    )
 }
 
 /// Whether this is a built-in that was started for links.
@@ -38,25 +45,40 @@ pub(super) fn wanted(cx: &Context<'_>) -> Vec<Workload> {
     let mut found: BTreeMap<ComponentId, (&'static str, BTreeSet<HostId>)> = BTreeMap::new();
     for (target, apps) in cx.apps.open_targets() {
         for app in apps {
-            let Some(desired) = cx.apps.get(app).and_then(|app| app.desired()) else { continue };
-            for link in desired.links.iter().filter(|link| link.target == LinkTo::Open(target.clone())) {
-                let Some((id, kind)) = needed(cx, app, link) else { continue };
+            let Some(desired) = cx.apps.get(app).and_then(|app| app.desired()) else {
+                continue;
+            };
+            for link in desired
+                .links
+                .iter()
+                .filter(|link| link.target == LinkTo::Open(target.clone()))
+            {
+                let Some((id, kind)) = needed(cx, app, link) else {
+                    continue;
+                };
                 let (_, hosts) = found.entry(id).or_insert_with(|| (kind, BTreeSet::new()));
                 hosts.extend(hosts_of(cx, link));
             }
         }
     }
-    found.into_iter().map(|(id, (kind, hosts))| workload(cx, id, kind, hosts)).collect()
+    found
+        .into_iter()
+        .map(|(id, (kind, hosts))| workload(cx, id, kind, hosts))
+        .collect()
 }
 
 /// The built-in that a link leads to, if it leads to one.
 fn needed(cx: &Context<'_>, app: &str, link: &LinkWant) -> Option<(ComponentId, &'static str)> {
     let kind = builtin_for(&link.namespace, &link.package, &link.interfaces)?;
-    let LinkTo::Open(name) = &link.target else { return None };
+    let LinkTo::Open(name) = &link.target else {
+        return None;
+    };
     match links::resolve(cx, app, link) {
         Resolved::Id(id, Some(_)) if id.as_str() == name && cx.apps.owner(&id).is_none() => {
             let runs = cx.view.hosts_running(&id).filter(|host| host.usable());
-            let foreign = runs.filter_map(|host| host.instances.get(&id)).any(|instance| !is_ours(&id, instance));
+            let foreign = runs
+                .filter_map(|host| host.instances.get(&id))
+                .any(|instance| !is_ours(&id, instance));
             (!foreign).then_some((id, kind))
         }
         _ => None,
@@ -68,15 +90,33 @@ fn hosts_of(cx: &Context<'_>, link: &LinkWant) -> BTreeSet<HostId> {
     let running = cx.view.hosts_running(&link.source).map(|host| &host.id);
     let starting = cx.pending.hosts_flying(&link.source);
     let hosts = running.chain(starting).filter_map(|host| cx.position(host));
-    hosts.map(|at| cx.hosts[at]).filter(|host| host.ours()).map(|host| host.id.clone()).collect()
+    hosts
+        .map(|at| cx.hosts[at])
+        .filter(|host| host.ours())
+        .map(|host| host.id.clone())
+        .collect()
 }
 
-fn workload(cx: &Context<'_>, id: ComponentId, kind: &str, mut hosts: BTreeSet<HostId>) -> Workload {
+fn workload(
+    cx: &Context<'_>,
+    id: ComponentId,
+    kind: &str,
+    mut hosts: BTreeSet<HostId>,
+) -> Workload {
     let image = image(kind);
     if hosts.is_empty() {
         // The source runs on none of our hosts (yet): one of them serves it from afar.
-        let holder = cx.view.hosts_running(&id).find(|host| host.usable()).map(|host| host.id.clone());
-        let first = || cx.hosts.iter().find(|host| host.ours() && !host.cordoned()).map(|host| host.id.clone());
+        let holder = cx
+            .view
+            .hosts_running(&id)
+            .find(|host| host.usable())
+            .map(|host| host.id.clone());
+        let first = || {
+            cx.hosts
+                .iter()
+                .find(|host| host.ours() && !host.cordoned())
+                .map(|host| host.id.clone())
+        };
         hosts.extend(holder.or_else(first));
     }
     let scaler_id = scaler(ScalerKind::Spread, &id, &image);

@@ -85,7 +85,9 @@ impl Command {
             | Self::StopProvider { host, id } => Subject::Workload(host.clone(), id.clone()),
             Self::PutLink(link) => Subject::Link(link.key()),
             Self::DeleteLink(key) => Subject::Link(key.clone()),
-            Self::PutConfig { name, .. } | Self::DeleteConfig(name) => Subject::Config(name.clone()),
+            Self::PutConfig { name, .. } | Self::DeleteConfig(name) => {
+                Subject::Config(name.clone())
+            }
         }
     }
 
@@ -96,7 +98,10 @@ impl Command {
             Self::Scale { host, .. }
             | Self::StartProvider { host, .. }
             | Self::StopProvider { host, .. } => Some(host),
-            Self::PutLink(_) | Self::DeleteLink(_) | Self::PutConfig { .. } | Self::DeleteConfig(_) => None,
+            Self::PutLink(_)
+            | Self::DeleteLink(_)
+            | Self::PutConfig { .. }
+            | Self::DeleteConfig(_) => None,
         }
     }
 
@@ -118,9 +123,20 @@ impl Command {
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Scale { host, id, count, image, update, .. } => {
+            Self::Scale {
+                host,
+                id,
+                count,
+                image,
+                update,
+                ..
+            } => {
                 write!(f, "{host} {id}={count}")?;
-                if *update { write!(f, "@{image}") } else { Ok(()) }
+                if *update {
+                    write!(f, "@{image}")
+                } else {
+                    Ok(())
+                }
             }
             Self::StartProvider { host, id, .. } => write!(f, "{host} +{id}"),
             Self::StopProvider { host, id } => write!(f, "{host} -{id}"),
@@ -129,7 +145,9 @@ impl fmt::Display for Command {
                 "link {}-{}:{}->{}",
                 link.source_id, link.wit_namespace, link.wit_package, link.target
             ),
-            Self::DeleteLink(key) => write!(f, "unlink {}-{}:{}", key.source, key.namespace, key.package),
+            Self::DeleteLink(key) => {
+                write!(f, "unlink {}-{}:{}", key.source, key.namespace, key.package)
+            }
             Self::PutConfig { name, .. } => write!(f, "config {name}"),
             Self::DeleteConfig(name) => write!(f, "unconfig {name}"),
         }

@@ -50,22 +50,37 @@ impl ConfigPlan {
                 status: StatusInfo::new(StatusType::Failed, failure.error.clone()),
             });
             if cx.pending.must_wait(&subject, None, cx.now) {
-                self.wake = Some(self.wake.map_or(failure.retry_at, |before| before.min(failure.retry_at)));
+                self.wake = Some(
+                    self.wake
+                        .map_or(failure.retry_at, |before| before.min(failure.retry_at)),
+                );
                 return;
             }
         }
         if cx.pending.flight(&subject).is_none() && !cx.hosts.is_empty() {
-            let command = Command::PutConfig { name: name.clone(), properties };
-            self.commands.push(Planned { command, application: app.to_owned(), refreshes: None });
+            let command = Command::PutConfig {
+                name: name.clone(),
+                properties,
+            };
+            self.commands.push(Planned {
+                command,
+                application: app.to_owned(),
+                refreshes: None,
+            });
         }
     }
 
     /// Removes a config that nobody wants any more.
     pub(super) fn remove(cx: &Context<'_>, app: &str, name: &ConfigName) -> Option<Planned> {
         let subject = Subject::Config(name.clone());
-        let busy = cx.pending.flight(&subject).is_some() || cx.pending.must_wait(&subject, None, cx.now);
+        let busy =
+            cx.pending.flight(&subject).is_some() || cx.pending.must_wait(&subject, None, cx.now);
         let command = Command::DeleteConfig(name.clone());
-        (!busy && !cx.hosts.is_empty()).then(|| Planned { command, application: app.to_owned(), refreshes: None })
+        (!busy && !cx.hosts.is_empty()).then(|| Planned {
+            command,
+            application: app.to_owned(),
+            refreshes: None,
+        })
     }
 }
 
@@ -79,8 +94,14 @@ pub(super) fn missing<'n>(
         .filter_map(|name| match (app.configs.get(name), cx.view.config(name)) {
             // An owned config may still have its old content: what runs reads it live.
             (Some(_), Some(Some(_))) | (None, Some(Some(_))) => None,
-            (Some(_), _) | (None, None) => Some(Missing { name: name.clone(), owned: true }),
-            (None, Some(None)) => Some(Missing { name: name.clone(), owned: false }),
+            (Some(_), _) | (None, None) => Some(Missing {
+                name: name.clone(),
+                owned: true,
+            }),
+            (None, Some(None)) => Some(Missing {
+                name: name.clone(),
+                owned: false,
+            }),
         })
         .collect()
 }
@@ -88,6 +109,13 @@ pub(super) fn missing<'n>(
 /// Configs the application names without owning them, of which nothing is known.
 pub(super) fn unknown(cx: &Context<'_>, app: &AppDesired) -> Vec<ConfigName> {
     let of_workloads = app.workloads.iter().flat_map(|workload| &workload.config);
-    let of_links = app.links.iter().flat_map(|link| link.source_config.iter().chain(&link.target_config));
-    of_workloads.chain(of_links).filter(|name| cx.view.config(name).is_none()).cloned().collect()
+    let of_links = app
+        .links
+        .iter()
+        .flat_map(|link| link.source_config.iter().chain(&link.target_config));
+    of_workloads
+        .chain(of_links)
+        .filter(|name| cx.view.config(name).is_none())
+        .cloned()
+        .collect()
 }

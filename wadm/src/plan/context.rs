@@ -31,10 +31,24 @@ pub(super) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(apps: &'a Applications, view: &'a View, pending: &'a Pending, now: Time) -> Self {
+    pub(super) fn new(
+        apps: &'a Applications,
+        view: &'a View,
+        pending: &'a Pending,
+        now: Time,
+    ) -> Self {
         let hosts: Vec<&HostView> = view.usable_hosts().collect();
         let any_cordoned = hosts.iter().any(|host| host.cordoned());
-        Self { apps, view, pending, now, hosts, any_cordoned, added: RefCell::default(), eligible: RefCell::default() }
+        Self {
+            apps,
+            view,
+            pending,
+            now,
+            hosts,
+            any_cordoned,
+            added: RefCell::default(),
+            eligible: RefCell::default(),
+        }
     }
 
     pub(super) fn position(&self, host: &HostId) -> Option<usize> {
@@ -46,7 +60,9 @@ impl<'a> Context<'a> {
         let host = self.hosts[at];
         let carries = u32::try_from(host.instances.len()).unwrap_or(u32::MAX);
         let added = self.added.borrow().get(&at).copied().unwrap_or_default();
-        carries.saturating_add(self.pending.starts_on(&host.id)).saturating_add(added)
+        carries
+            .saturating_add(self.pending.starts_on(&host.id))
+            .saturating_add(added)
     }
 
     pub(super) fn add_load(&self, at: usize) {
@@ -56,11 +72,22 @@ impl<'a> Context<'a> {
     /// The hosts whose labels fit.
     pub(super) fn fitting(&self, spread: &SpreadWant, ours_only: bool) -> Rc<Vec<usize>> {
         if let Some(hosts) = &spread.hosts {
-            return Rc::new(hosts.iter().filter_map(|host| self.position(host)).collect());
+            return Rc::new(
+                hosts
+                    .iter()
+                    .filter_map(|host| self.position(host))
+                    .collect(),
+            );
         }
         if ours_only {
             let ours = |at: &usize| self.hosts[*at].ours();
-            return Rc::new(self.labelled(&spread.requirements).iter().copied().filter(ours).collect());
+            return Rc::new(
+                self.labelled(&spread.requirements)
+                    .iter()
+                    .copied()
+                    .filter(ours)
+                    .collect(),
+            );
         }
         self.labelled(&spread.requirements)
     }
@@ -69,9 +96,17 @@ impl<'a> Context<'a> {
         if let Some(found) = self.eligible.borrow().get(requirements) {
             return Rc::clone(found);
         }
-        let found: Rc<Vec<usize>> =
-            Rc::new(self.hosts.iter().enumerate().filter(|(_, host)| host.has(requirements)).map(|(at, _)| at).collect());
-        self.eligible.borrow_mut().insert(requirements.clone(), Rc::clone(&found));
+        let found: Rc<Vec<usize>> = Rc::new(
+            self.hosts
+                .iter()
+                .enumerate()
+                .filter(|(_, host)| host.has(requirements))
+                .map(|(at, _)| at)
+                .collect(),
+        );
+        self.eligible
+            .borrow_mut()
+            .insert(requirements.clone(), Rc::clone(&found));
         found
     }
 }

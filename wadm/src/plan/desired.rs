@@ -9,7 +9,8 @@ use proto::ctl::ScaleComponentCommand;
 use proto::id::{ComponentId, ConfigName, LinkName};
 use proto::link::Link;
 use proto::manifest::{
-    self, Component, ComponentKind, ConfigProperty, LinkTrait, Manifest, Rollout, Scaling, SecretProperty,
+    self, Component, ComponentKind, ConfigProperty, LinkTrait, Manifest, Rollout, Scaling,
+    SecretProperty,
 };
 use proto::names::{self, ScalerKind};
 use proto::record::SecretReference;
@@ -130,8 +131,13 @@ impl LinkWant {
     /// The link, leading to `target`.
     #[must_use]
     pub fn to(&self, target: ComponentId) -> Link {
-        let mut link =
-            Link::new(self.source.clone(), target, &self.namespace, &self.package, self.interfaces.iter().cloned());
+        let mut link = Link::new(
+            self.source.clone(),
+            target,
+            &self.namespace,
+            &self.package,
+            self.interfaces.iter().cloned(),
+        );
         link.name = self.name.clone();
         link.source_config.clone_from(&self.source_config);
         link.target_config.clone_from(&self.target_config);
@@ -143,7 +149,11 @@ impl Workload {
     /// What an instance in this spread is marked with.
     #[must_use]
     pub fn annotations(&self, spread: &str) -> Annotations {
-        let mut marks = names::annotations(self.application.as_deref().unwrap_or_default(), &self.scaler, spread);
+        let mut marks = names::annotations(
+            self.application.as_deref().unwrap_or_default(),
+            &self.scaler,
+            spread,
+        );
         if self.application.is_none() {
             marks.remove(names::APP_SPEC);
         }
@@ -159,7 +169,9 @@ impl Workload {
     /// Whether `instance` was started with the very settings wanted.
     #[must_use]
     pub fn has_settings(&self, instance: &Instance) -> bool {
-        instance.scaler().is_some_and(|scaler| scaler == self.scaler || scaler == self.other_scaler)
+        instance
+            .scaler()
+            .is_some_and(|scaler| scaler == self.scaler || scaler == self.other_scaler)
     }
 }
 
@@ -177,7 +189,10 @@ pub fn compile(manifest: &Manifest) -> AppDesired {
     };
     for component in &manifest.spec.components {
         if let Some(shared) = &component.properties.application {
-            app.shared.push(SharedUse { application: shared.name.clone(), component: shared.component.clone() });
+            app.shared.push(SharedUse {
+                application: shared.name.clone(),
+                component: shared.component.clone(),
+            });
         }
         if let Some(workload) = app.workload(manifest, component) {
             app.workloads.push(workload);
@@ -205,7 +220,9 @@ pub fn id_of(app: &str, component: &Component) -> String {
 
 impl AppDesired {
     fn id(&mut self, text: &str) -> Option<ComponentId> {
-        ComponentId::new(text).map_err(|error| self.problems.push(error.to_string())).ok()
+        ComponentId::new(text)
+            .map_err(|error| self.problems.push(error.to_string()))
+            .ok()
     }
 
     fn config(&mut self, config: &ConfigProperty) -> Option<ConfigName> {
@@ -213,7 +230,9 @@ impl AppDesired {
             Some(_) => names::config_name(&self.name, &config.name),
             None => config.name.clone(),
         };
-        let name = ConfigName::new(name).map_err(|error| self.problems.push(error.to_string())).ok()?;
+        let name = ConfigName::new(name)
+            .map_err(|error| self.problems.push(error.to_string()))
+            .ok()?;
         if let Some(properties) = &config.properties {
             self.configs.insert(name.clone(), properties.clone());
         }
@@ -222,7 +241,9 @@ impl AppDesired {
 
     fn secret(&mut self, manifest: &Manifest, secret: &SecretProperty) -> Option<ConfigName> {
         let name = names::secret_name(&self.name, &secret.name);
-        let name = ConfigName::new(name).map_err(|error| self.problems.push(error.to_string())).ok()?;
+        let name = ConfigName::new(name)
+            .map_err(|error| self.problems.push(error.to_string()))
+            .ok()?;
         let policy = manifest.policy(&secret.properties.policy)?;
         let mut rest = policy.properties.clone();
         let backend = rest.remove("backend").unwrap_or_default();
@@ -233,8 +254,15 @@ impl AppDesired {
             ("policy".to_owned(), SecretReference::policy_text(&rest)),
             ("type".to_owned(), SecretReference::TYPE.to_owned()),
         ]);
-        let optional = [("field", &secret.properties.field), ("version", &secret.properties.version)];
-        record.extend(optional.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))));
+        let optional = [
+            ("field", &secret.properties.field),
+            ("version", &secret.properties.version),
+        ];
+        record.extend(
+            optional
+                .into_iter()
+                .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))),
+        );
         self.configs.insert(name.clone(), record);
         Some(name)
     }
@@ -245,8 +273,15 @@ impl AppDesired {
         configs: &[ConfigProperty],
         secrets: &[SecretProperty],
     ) -> Vec<ConfigName> {
-        let mut names: Vec<ConfigName> = configs.iter().filter_map(|config| self.config(config)).collect();
-        names.extend(secrets.iter().filter_map(|secret| self.secret(manifest, secret)));
+        let mut names: Vec<ConfigName> = configs
+            .iter()
+            .filter_map(|config| self.config(config))
+            .collect();
+        names.extend(
+            secrets
+                .iter()
+                .filter_map(|secret| self.secret(manifest, secret)),
+        );
         names
     }
 
@@ -254,10 +289,27 @@ impl AppDesired {
         let scaling = component.scaling()?;
         let image = component.properties.image.clone()?;
         let id = self.id(&id_of(&self.name.clone(), component))?;
-        let config = self.settings(manifest, &component.properties.config, &component.properties.secrets);
-        let scaler = |kind| names::scaler_id(kind, &self.name, &component.name, id.as_str(), &image, &config);
+        let config = self.settings(
+            manifest,
+            &component.properties.config,
+            &component.properties.secrets,
+        );
+        let scaler = |kind| {
+            names::scaler_id(
+                kind,
+                &self.name,
+                &component.name,
+                id.as_str(),
+                &image,
+                &config,
+            )
+        };
         let (spread, daemon) = (scaler(ScalerKind::Spread), scaler(ScalerKind::Daemon));
-        let (scaler, other_scaler) = if scaling.daemon { (daemon, spread) } else { (spread, daemon) };
+        let (scaler, other_scaler) = if scaling.daemon {
+            (daemon, spread)
+        } else {
+            (spread, daemon)
+        };
         let kind = match component.kind {
             ComponentKind::Component => Kind::Component,
             ComponentKind::Capability => Kind::Provider,
@@ -279,9 +331,17 @@ impl AppDesired {
         })
     }
 
-    fn link(&mut self, manifest: &Manifest, component: &Component, link: &LinkTrait) -> Option<LinkWant> {
+    fn link(
+        &mut self,
+        manifest: &Manifest,
+        component: &Component,
+        link: &LinkTrait,
+    ) -> Option<LinkWant> {
         let target = match manifest.component(&link.target.name) {
-            Some(target) if component.kind == ComponentKind::Capability && target.kind == ComponentKind::Capability => {
+            Some(target)
+                if component.kind == ComponentKind::Capability
+                    && target.kind == ComponentKind::Capability =>
+            {
                 self.problems.push(format!(
                     "the link from {} to {} is left out: a provider cannot be linked to a provider",
                     component.name, target.name
@@ -289,15 +349,18 @@ impl AppDesired {
                 return None;
             }
             Some(target) => match &target.properties.application {
-                Some(shared) => {
-                    LinkTo::Shared { application: shared.name.clone(), component: shared.component.clone() }
-                }
+                Some(shared) => LinkTo::Shared {
+                    application: shared.name.clone(),
+                    component: shared.component.clone(),
+                },
                 None => LinkTo::Declared(self.id(&id_of(&self.name.clone(), target))?),
             },
             None => LinkTo::Open(link.target.name.clone()),
         };
         let source = self.id(&id_of(&self.name.clone(), component))?;
-        let name = LinkName::new(link.link_name()).map_err(|error| self.problems.push(error.to_string())).ok()?;
+        let name = LinkName::new(link.link_name())
+            .map_err(|error| self.problems.push(error.to_string()))
+            .ok()?;
         Some(LinkWant {
             source,
             target,
@@ -317,13 +380,22 @@ fn limits(component: &Component) -> Option<BTreeMap<String, String>> {
         (ScaleComponentCommand::MAX_MEMORY, limits.memory_bytes),
         (ScaleComponentCommand::MAX_TIME, limits.execution_seconds),
     ];
-    Some(pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_string()))).collect())
+    Some(
+        pairs
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?.to_string())))
+            .collect(),
+    )
 }
 
 /// The counts of each spread: in proportion to the weights, rounded down, what is left one each
 /// from the heaviest on.
 fn spreads(scaling: &Scaling<'_>, kind: Kind) -> Vec<SpreadWant> {
-    let each = if scaling.daemon && kind == Kind::Provider { 1 } else { scaling.instances };
+    let each = if scaling.daemon && kind == Kind::Provider {
+        1
+    } else {
+        scaling.instances
+    };
     let want = |name: &str, requirements: &BTreeMap<String, String>, count| SpreadWant {
         name: name.to_owned(),
         requirements: Arc::new(requirements.clone()),
@@ -336,11 +408,19 @@ fn spreads(scaling: &Scaling<'_>, kind: Kind) -> Vec<SpreadWant> {
     let counts = if scaling.daemon {
         vec![each; scaling.spread.len()]
     } else {
-        let weights: Vec<u32> =
-            scaling.spread.iter().map(|spread| spread.weight.unwrap_or(manifest::DEFAULT_WEIGHT)).collect();
+        let weights: Vec<u32> = scaling
+            .spread
+            .iter()
+            .map(|spread| spread.weight.unwrap_or(manifest::DEFAULT_WEIGHT))
+            .collect();
         divide(each, &weights)
     };
-    scaling.spread.iter().zip(counts).map(|(spread, count)| want(&spread.name, &spread.requirements, count)).collect()
+    scaling
+        .spread
+        .iter()
+        .zip(counts)
+        .map(|(spread, count)| want(&spread.name, &spread.requirements, count))
+        .collect()
 }
 
 /// Divides `total` by weight; the rest goes out one each from the heaviest on, in the file's order.
@@ -352,7 +432,10 @@ pub fn divide(total: u32, weights: &[u32]) -> Vec<u32> {
     }
     let share = |weight: u32| u64::from(total) * u64::from(weight) / sum;
     // Each share is at most `total`, which is a u32.
-    let mut counts: Vec<u32> = weights.iter().map(|weight| u32::try_from(share(*weight)).unwrap_or(total)).collect();
+    let mut counts: Vec<u32> = weights
+        .iter()
+        .map(|weight| u32::try_from(share(*weight)).unwrap_or(total))
+        .collect();
     let mut order: Vec<usize> = (0..weights.len()).collect();
     order.sort_by_key(|index| std::cmp::Reverse(weights[*index]));
     let rest = total - counts.iter().sum::<u32>();

@@ -38,7 +38,10 @@ pub(super) struct LinkPlan {
 pub(super) fn resolve(cx: &Context<'_>, app: &str, link: &LinkWant) -> Resolved {
     match &link.target {
         LinkTo::Declared(id) => Resolved::Id(id.clone(), None),
-        LinkTo::Shared { application, component } => match cx.apps.shared_component(application, component) {
+        LinkTo::Shared {
+            application,
+            component,
+        } => match cx.apps.shared_component(application, component) {
             Some(id) => Resolved::Id(id, None),
             None => Resolved::Missing(format!(
                 "component '{component}' of application '{application}' is not deployed"
@@ -52,18 +55,36 @@ pub(super) fn resolve(cx: &Context<'_>, app: &str, link: &LinkWant) -> Resolved 
 /// of that name in another application, else a built-in that serves the interfaces.
 fn resolve_open(cx: &Context<'_>, app: &str, link: &LinkWant, name: &str) -> Resolved {
     let Ok(id) = ComponentId::new(name) else {
-        return Resolved::Missing(format!("link target '{name}' is not a name that can exist on a lattice"));
+        return Resolved::Missing(format!(
+            "link target '{name}' is not a name that can exist on a lattice"
+        ));
     };
     if let Some(owner) = cx.apps.owner(&id) {
-        return Resolved::Id(id, Some(format!("target '{name}' is a component of application '{owner}'")));
+        return Resolved::Id(
+            id,
+            Some(format!(
+                "target '{name}' is a component of application '{owner}'"
+            )),
+        );
     }
     let runs = cx.view.hosts_running(&id).filter(|host| host.usable());
-    if runs.filter_map(|host| host.instances.get(&id)).any(|instance| !builtin::is_ours(&id, instance)) {
-        return Resolved::Id(id, Some(format!("target '{name}' was found running on the lattice")));
+    if runs
+        .filter_map(|host| host.instances.get(&id))
+        .any(|instance| !builtin::is_ours(&id, instance))
+    {
+        return Resolved::Id(
+            id,
+            Some(format!("target '{name}' was found running on the lattice")),
+        );
     }
     match cx.apps.by_component_name(name, app).as_slice() {
         [(owner, id)] => {
-            return Resolved::Id(id.clone(), Some(format!("target '{name}' is a component of application '{owner}'")));
+            return Resolved::Id(
+                id.clone(),
+                Some(format!(
+                    "target '{name}' is a component of application '{owner}'"
+                )),
+            );
         }
         [] => {}
         several => {
@@ -76,7 +97,9 @@ fn resolve_open(cx: &Context<'_>, app: &str, link: &LinkWant, name: &str) -> Res
     }
     match builtin_for(&link.namespace, &link.package, &link.interfaces) {
         Some(kind) => {
-            let note = format!("target '{name}' is served by the built-in {kind}, started and shared under that name");
+            let note = format!(
+                "target '{name}' is served by the built-in {kind}, started and shared under that name"
+            );
             Resolved::Id(id, Some(note))
         }
         None => Resolved::Missing(format!(
@@ -96,16 +119,38 @@ pub(super) fn decide(
     let mut plan = LinkPlan::default();
     // Hosts change a source's links by reading, changing and writing the record, and some lose a
     // change when two come at once: so one link of a source at a time.
-    let sources = app.links.iter().map(|link| &link.source).filter(|source| cx.pending.is_linking(source));
+    let sources = app
+        .links
+        .iter()
+        .map(|link| &link.source)
+        .filter(|source| cx.pending.is_linking(source));
     let mut busy: BTreeSet<ComponentId> = sources.cloned().collect();
     for want in &app.links {
         let resolved = resolve(cx, &app.name, want);
-        let name = |target: &str| format!("{} -({}:{})-> {target}", want.source, want.namespace, want.package);
+        let name = |target: &str| {
+            format!(
+                "{} -({}:{})-> {target}",
+                want.source, want.namespace, want.package
+            )
+        };
         let (target, note) = match resolved {
             Resolved::Id(id, note) => (id, note),
             Resolved::Missing(sentence) => {
-                let (LinkTo::Open(target) | LinkTo::Shared { component: target, .. }) = &want.target else { continue };
-                plan.push(app, want, target, name(target), StatusInfo::new(StatusType::Waiting, sentence), None);
+                let (LinkTo::Open(target)
+                | LinkTo::Shared {
+                    component: target, ..
+                }) = &want.target
+                else {
+                    continue;
+                };
+                plan.push(
+                    app,
+                    want,
+                    target,
+                    name(target),
+                    StatusInfo::new(StatusType::Waiting, sentence),
+                    None,
+                );
                 continue;
             }
         };
@@ -113,14 +158,30 @@ pub(super) fn decide(
         let link = want.to(target.clone());
         let missing = missing(want);
         let mut status = plan.one(cx, &app.name, &link, &mut busy, &missing);
-        let failures = cx.pending.failures_of(&target).filter(|_| note.is_some()).into_iter().flatten();
-        let mut standing = failures
-            .filter(|(host, failure)| failure.retry_at > cx.now && cx.view.instance(host, &target).is_none());
+        let failures = cx
+            .pending
+            .failures_of(&target)
+            .filter(|_| note.is_some())
+            .into_iter()
+            .flatten();
+        let mut standing = failures.filter(|(host, failure)| {
+            failure.retry_at > cx.now && cx.view.instance(host, &target).is_none()
+        });
         if let Some((_, failure)) = standing.next() {
-            plan.wake = Some(plan.wake.map_or(failure.retry_at, |before| before.min(failure.retry_at)));
+            plan.wake = Some(
+                plan.wake
+                    .map_or(failure.retry_at, |before| before.min(failure.retry_at)),
+            );
             status = StatusInfo::new(StatusType::Failed, format!("{target}: {}", failure.error));
         }
-        plan.push(app, want, target.as_str(), name(target.as_str()), status, note);
+        plan.push(
+            app,
+            want,
+            target.as_str(),
+            name(target.as_str()),
+            status,
+            note,
+        );
     }
     plan
 }
@@ -135,7 +196,9 @@ impl LinkPlan {
         status: StatusInfo,
         note: Option<String>,
     ) {
-        let texts = |names: &[proto::id::ConfigName]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let texts = |names: &[proto::id::ConfigName]| {
+            names.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
         let id = link_scaler_id(&LinkScaler {
             app: &app.name,
             link_name: want.name.as_str(),
@@ -147,7 +210,9 @@ impl LinkPlan {
             source_config: &texts(&want.source_config),
             target_config: &texts(&want.target_config),
         });
-        let message = Some(status.message.clone()).filter(|message| !message.is_empty()).or(note);
+        let message = Some(status.message.clone())
+            .filter(|message| !message.is_empty())
+            .or(note);
         self.details.push(LinkDetail {
             name: name.clone(),
             link: want.name.to_string(),
@@ -155,14 +220,23 @@ impl LinkPlan {
             present: status.kind == StatusType::Deployed,
             message,
         });
-        self.statuses.push(ScalerStatus { id, kind: "LinkScaler".to_owned(), name, status });
+        self.statuses.push(ScalerStatus {
+            id,
+            kind: "LinkScaler".to_owned(),
+            name,
+            status,
+        });
     }
 
     fn send(&mut self, app: &str, command: Command, busy: &mut BTreeSet<ComponentId>) {
         if let Subject::Link(key) = command.subject() {
             busy.insert(key.source);
         }
-        self.commands.push(Planned { command, application: app.to_owned(), refreshes: None });
+        self.commands.push(Planned {
+            command,
+            application: app.to_owned(),
+            refreshes: None,
+        });
     }
 
     /// Puts one link, after removing what stands in its way.
@@ -178,22 +252,34 @@ impl LinkPlan {
         if present.iter().any(|other| equal(other, link)) {
             return StatusInfo::new(StatusType::Deployed, "");
         }
-        let doing = format!("Putting link definition between {} and {}", link.source_id, link.target);
+        let doing = format!(
+            "Putting link definition between {} and {}",
+            link.source_id, link.target
+        );
         let reconciling = StatusInfo::new(StatusType::Reconciling, doing);
         if let Some(config) = missing.iter().find(|config| !config.owned) {
-            let message = format!("Config {} does not exist: put it with `wash config put {}`", config.name, config.name);
+            let message = format!(
+                "Config {} does not exist: put it with `wash config put {}`",
+                config.name, config.name
+            );
             return StatusInfo::new(StatusType::Failed, message);
         }
         if !cx.view.links_known() || !missing.is_empty() {
             return reconciling;
         }
         if cx.hosts.is_empty() {
-            return StatusInfo::new(StatusType::Waiting, "the link waits for a host: the lattice has none");
+            return StatusInfo::new(
+                StatusType::Waiting,
+                "the link waits for a host: the lattice has none",
+            );
         }
         let subject = Subject::Link(link.key());
         if let Some(failure) = cx.pending.failure(&subject) {
             if cx.pending.must_wait(&subject, None, cx.now) {
-                self.wake = Some(self.wake.map_or(failure.retry_at, |before| before.min(failure.retry_at)));
+                self.wake = Some(
+                    self.wake
+                        .map_or(failure.retry_at, |before| before.min(failure.retry_at)),
+                );
                 return StatusInfo::new(StatusType::Failed, failure.error.clone());
             }
         }
@@ -212,9 +298,14 @@ impl LinkPlan {
     /// Removes a link that nobody wants any more.
     pub(super) fn remove(cx: &Context<'_>, app: &str, key: LinkKey) -> Option<Planned> {
         let subject = Subject::Link(key.clone());
-        let busy = cx.pending.flight(&subject).is_some() || cx.pending.must_wait(&subject, None, cx.now);
+        let busy =
+            cx.pending.flight(&subject).is_some() || cx.pending.must_wait(&subject, None, cx.now);
         let command = Command::DeleteLink(key);
-        (!busy).then(|| Planned { command, application: app.to_owned(), refreshes: None })
+        (!busy).then(|| Planned {
+            command,
+            application: app.to_owned(),
+            refreshes: None,
+        })
     }
 }
 
@@ -224,5 +315,8 @@ fn equal(present: &Link, wanted: &Link) -> bool {
         && present.source_config == wanted.source_config
         && present.target_config == wanted.target_config
         && present.interfaces.len() == wanted.interfaces.len()
-        && wanted.interfaces.iter().all(|interface| present.interfaces.contains(interface))
+        && wanted
+            .interfaces
+            .iter()
+            .all(|interface| present.interfaces.contains(interface))
 }

@@ -12,9 +12,9 @@ mod pending;
 mod placement;
 mod preview;
 mod reason;
-mod workload;
 #[cfg(test)]
 mod tests;
+mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,7 +25,9 @@ use proto::wadm_api::{Status, StatusDetail};
 
 pub use applications::{Application, Applications};
 pub use command::{Command, Subject};
-pub use desired::{AppDesired, LinkTo, LinkWant, SharedUse, SpreadWant, Workload, compile, divide, id_of};
+pub use desired::{
+    AppDesired, LinkTo, LinkWant, SharedUse, SpreadWant, Workload, compile, divide, id_of,
+};
 pub use pending::{BACKOFF_MAX, Failure, Flight, Pending, SETTLED_AFTER, backoff};
 pub use preview::preview;
 pub use workload::Planned;
@@ -76,7 +78,13 @@ pub fn plan(apps: &Applications, view: &View, pending: &Pending, now: Time) -> P
 
 /// Plans the named applications; the empty name stands for the shared built-ins.
 #[must_use]
-pub fn plan_some(names: &BTreeSet<String>, apps: &Applications, view: &View, pending: &Pending, now: Time) -> Plan {
+pub fn plan_some(
+    names: &BTreeSet<String>,
+    apps: &Applications,
+    view: &View,
+    pending: &Pending,
+    now: Time,
+) -> Plan {
     let cx = Context::new(apps, view, pending, now);
     let mut plan = Plan::default();
     for name in names.iter().filter(|name| *name != SHARED) {
@@ -91,7 +99,10 @@ pub fn plan_some(names: &BTreeSet<String>, apps: &Applications, view: &View, pen
 fn application(cx: &Context<'_>, name: &str, plan: &mut Plan) {
     let Some(app) = cx.apps.get(name) else { return };
     let wanted = cx.apps.wanted(name);
-    let mut detail = StatusDetail { deployed_version: None, ..StatusDetail::default() };
+    let mut detail = StatusDetail {
+        deployed_version: None,
+        ..StatusDetail::default()
+    };
     let mut scalers = Vec::new();
     let mut moving = false;
     let mut outdated = false;
@@ -105,7 +116,8 @@ fn application(cx: &Context<'_>, name: &str, plan: &mut Plan) {
         for workload in &desired.workloads {
             let missing = configs::missing(cx, desired, workload.config.iter());
             let decided = workload::decide(cx, name, workload, &missing);
-            moving |= !decided.settled && decided.status.status.kind == proto::wadm_api::StatusType::Reconciling;
+            moving |= !decided.settled
+                && decided.status.status.kind == proto::wadm_api::StatusType::Reconciling;
             outdated |= decided.outdated;
             plan.commands.extend(decided.commands);
             plan.wake(name, decided.wake);
@@ -113,7 +125,11 @@ fn application(cx: &Context<'_>, name: &str, plan: &mut Plan) {
             detail.components.push(decided.detail);
         }
         let links = links::decide(cx, desired, |link| {
-            configs::missing(cx, desired, link.source_config.iter().chain(&link.target_config))
+            configs::missing(
+                cx,
+                desired,
+                link.source_config.iter().chain(&link.target_config),
+            )
         });
         plan.commands.extend(links.commands);
         plan.wake(name, links.wake);
@@ -124,9 +140,19 @@ fn application(cx: &Context<'_>, name: &str, plan: &mut Plan) {
         detail.notes.extend(desired.problems.iter().cloned());
         detail.deployed_version.clone_from(&desired.version);
     }
-    remove_leftovers(cx, name, app, wanted.as_deref(), Unrest { moving, outdated }, plan);
+    remove_leftovers(
+        cx,
+        name,
+        app,
+        wanted.as_deref(),
+        Unrest { moving, outdated },
+        plan,
+    );
     let status = if app.deployed.is_some() {
-        Status { detail: Some(detail), ..Status::of(scalers) }
+        Status {
+            detail: Some(detail),
+            ..Status::of(scalers)
+        }
     } else {
         undeployed(cx, name, wanted.as_deref())
     };
@@ -139,11 +165,21 @@ fn undeployed(cx: &Context<'_>, name: &str, held: Option<&AppDesired>) -> Status
     let held = held.map_or(&[][..], |held| &held.workloads);
     if !held.is_empty() {
         let note = |workload: &Workload| {
-            let users = cx.apps.users_of(name, &workload.name).map(|users| users.iter().cloned().collect::<Vec<_>>());
-            format!("{} keeps running: application {} uses it", workload.name, users.unwrap_or_default().join(", "))
+            let users = cx
+                .apps
+                .users_of(name, &workload.name)
+                .map(|users| users.iter().cloned().collect::<Vec<_>>());
+            format!(
+                "{} keeps running: application {} uses it",
+                workload.name,
+                users.unwrap_or_default().join(", ")
+            )
         };
         let notes = held.iter().map(note).collect();
-        status.detail = Some(StatusDetail { notes, ..StatusDetail::default() });
+        status.detail = Some(StatusDetail {
+            notes,
+            ..StatusDetail::default()
+        });
     }
     status
 }
@@ -168,7 +204,8 @@ fn remove_leftovers(
     plan: &mut Plan,
 ) {
     let is_wanted = |id: &ComponentId, kind: Kind| {
-        let here = wanted.is_some_and(|app| app.workloads.iter().any(|w| w.id == *id && w.kind == kind));
+        let here =
+            wanted.is_some_and(|app| app.workloads.iter().any(|w| w.id == *id && w.kind == kind));
         here || cx.apps.owner(id).is_some_and(|owner| owner != name)
     };
     let mut remains = false;
@@ -179,10 +216,17 @@ fn remove_leftovers(
         remains = true;
         let subject = Subject::Workload(host.id.clone(), id.clone());
         if cx.pending.must_wait_to_stop(&subject, cx.now) {
-            plan.wake(name, cx.pending.failure(&subject).map(|failure| failure.retry_at));
+            plan.wake(
+                name,
+                cx.pending.failure(&subject).map(|failure| failure.retry_at),
+            );
         } else if !unrest.moving && cx.pending.flight(&subject).is_none() {
             let command = stop(host.id.clone(), id.clone(), instance);
-            plan.commands.push(Planned { command, application: name.to_owned(), refreshes: None });
+            plan.commands.push(Planned {
+                command,
+                application: name.to_owned(),
+                refreshes: None,
+            });
         }
     }
     if app.leftovers().is_empty() || unrest.moving {
@@ -219,7 +263,12 @@ fn stop(host: proto::id::HostId, id: ComponentId, instance: &Instance) -> Comman
 }
 
 /// Whether any link of the earlier manifests is still there.
-fn remove_links(cx: &Context<'_>, name: &str, leftovers: &[Arc<AppDesired>], plan: &mut Plan) -> bool {
+fn remove_links(
+    cx: &Context<'_>,
+    name: &str,
+    leftovers: &[Arc<AppDesired>],
+    plan: &mut Plan,
+) -> bool {
     let mut remains = false;
     let mut sent: BTreeSet<ComponentId> = BTreeSet::new();
     for link in leftovers.iter().flat_map(|old| &old.links) {
@@ -237,13 +286,27 @@ fn remove_links(cx: &Context<'_>, name: &str, leftovers: &[Arc<AppDesired>], pla
             LinkTo::Declared(id) => id == target,
             LinkTo::Shared { .. } | LinkTo::Open(_) => true,
         };
-        if !cx.view.links_of(&link.source).iter().any(|present| present.is(&key) && leads_there(&present.target)) {
+        if !cx
+            .view
+            .links_of(&link.source)
+            .iter()
+            .any(|present| present.is(&key) && leads_there(&present.target))
+        {
             continue;
         }
         remains = true;
         let subject = Subject::Link(key.clone());
-        plan.wake(name, cx.pending.failure(&subject).map(|failure| failure.retry_at).filter(|at| *at > cx.now));
-        if cx.pending.is_linking(&link.source) || cx.hosts.is_empty() || !sent.insert(link.source.clone()) {
+        plan.wake(
+            name,
+            cx.pending
+                .failure(&subject)
+                .map(|failure| failure.retry_at)
+                .filter(|at| *at > cx.now),
+        );
+        if cx.pending.is_linking(&link.source)
+            || cx.hosts.is_empty()
+            || !sent.insert(link.source.clone())
+        {
             continue;
         }
         plan.commands.extend(links::LinkPlan::remove(cx, name, key));
@@ -252,11 +315,23 @@ fn remove_links(cx: &Context<'_>, name: &str, leftovers: &[Arc<AppDesired>], pla
 }
 
 /// Whether any config of the earlier manifests is still there.
-fn remove_configs(cx: &Context<'_>, name: &str, leftovers: &[Arc<AppDesired>], plan: &mut Plan) -> bool {
+fn remove_configs(
+    cx: &Context<'_>,
+    name: &str,
+    leftovers: &[Arc<AppDesired>],
+    plan: &mut Plan,
+) -> bool {
     let mut remains = false;
-    let names: BTreeSet<&ConfigName> = leftovers.iter().flat_map(|old| old.configs.keys()).collect();
+    let names: BTreeSet<&ConfigName> = leftovers
+        .iter()
+        .flat_map(|old| old.configs.keys())
+        .collect();
     for config in names {
-        if cx.apps.config_users(config).is_some_and(|users| !users.is_empty()) {
+        if cx
+            .apps
+            .config_users(config)
+            .is_some_and(|users| !users.is_empty())
+        {
             continue;
         }
         match cx.view.config(config) {
@@ -264,10 +339,18 @@ fn remove_configs(cx: &Context<'_>, name: &str, leftovers: &[Arc<AppDesired>], p
             None => {
                 plan.unknown.insert(config.clone());
             }
-            Some(Some(_)) => plan.commands.extend(configs::ConfigPlan::remove(cx, name, config)),
+            Some(Some(_)) => plan
+                .commands
+                .extend(configs::ConfigPlan::remove(cx, name, config)),
         }
         let subject = Subject::Config(config.clone());
-        plan.wake(name, cx.pending.failure(&subject).map(|failure| failure.retry_at).filter(|at| *at > cx.now));
+        plan.wake(
+            name,
+            cx.pending
+                .failure(&subject)
+                .map(|failure| failure.retry_at)
+                .filter(|at| *at > cx.now),
+        );
         remains = true;
     }
     remains
@@ -286,9 +369,14 @@ fn shared_builtins(cx: &Context<'_>, plan: &mut Plan) {
             continue;
         }
         let subject = Subject::Workload(host.id.clone(), id.clone());
-        if cx.pending.flight(&subject).is_none() && !cx.pending.must_wait_to_stop(&subject, cx.now) {
+        if cx.pending.flight(&subject).is_none() && !cx.pending.must_wait_to_stop(&subject, cx.now)
+        {
             let command = stop(host.id.clone(), id.clone(), instance);
-            plan.commands.push(Planned { command, application: SHARED.to_owned(), refreshes: None });
+            plan.commands.push(Planned {
+                command,
+                application: SHARED.to_owned(),
+                refreshes: None,
+            });
         }
     }
 }

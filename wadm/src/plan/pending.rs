@@ -81,7 +81,8 @@ impl Pending {
         if self.flights.is_empty() {
             return None;
         }
-        self.flights.get(&Subject::Workload(host.clone(), id.clone()))
+        self.flights
+            .get(&Subject::Workload(host.clone(), id.clone()))
     }
 
     /// Hosts with a command under way for `id`.
@@ -139,7 +140,10 @@ impl Pending {
     }
 
     fn all_failures(&self) -> impl Iterator<Item = &Failure> {
-        self.failures.values().flat_map(BTreeMap::values).chain(self.other_failures.values())
+        self.failures
+            .values()
+            .flat_map(BTreeMap::values)
+            .chain(self.other_failures.values())
     }
 
     /// The failure of a workload.
@@ -152,21 +156,28 @@ impl Pending {
     #[must_use]
     pub fn must_wait(&self, subject: &Subject, image: Option<&str>, now: Time) -> bool {
         self.failure(subject).is_some_and(|failure| {
-            failure.retry_at > now && (image.is_none() || failure.image.as_deref() == image || failure.image.is_none())
+            failure.retry_at > now
+                && (image.is_none() || failure.image.as_deref() == image || failure.image.is_none())
         })
     }
 
     /// Whether this scaler's settings were brought to what runs there, though its marks do not show it.
     #[must_use]
     pub fn is_refreshed(&self, host: &HostId, id: &ComponentId, scaler: &str) -> bool {
-        self.refreshed.get(&(host.clone(), id.clone())).is_some_and(|done| done == scaler)
+        self.refreshed
+            .get(&(host.clone(), id.clone()))
+            .is_some_and(|done| done == scaler)
     }
 
     /// The next moment at which a deadline passes or a pause ends.
     #[must_use]
     pub fn next_due(&self, now: Time) -> Option<Time> {
         let deadline = self.due.first().map(|(at, _)| *at);
-        let pause = self.all_failures().map(|failure| failure.retry_at).filter(|at| *at > now).min();
+        let pause = self
+            .all_failures()
+            .map(|failure| failure.retry_at)
+            .filter(|at| *at > now)
+            .min();
         deadline.into_iter().chain(pause).min()
     }
 
@@ -177,7 +188,10 @@ impl Pending {
         self.by_number.insert(flight.id, subject.clone());
         self.due.insert((flight.deadline, flight.id));
         if let Subject::Workload(host, id) = &subject {
-            self.flying.entry(id.clone()).or_default().insert(host.clone());
+            self.flying
+                .entry(id.clone())
+                .or_default()
+                .insert(host.clone());
             if flight.command.starts() {
                 *self.starts.entry(host.clone()).or_default() += 1;
             }
@@ -202,7 +216,13 @@ impl Pending {
 
     /// The host accepted the command; its effect is waited for until `deadline`.
     pub fn accept(&mut self, id: CommandId, now: Time, deadline: Time) {
-        let Some(flight) = self.by_number.get(&id).and_then(|subject| self.flights.get_mut(subject)) else { return };
+        let Some(flight) = self
+            .by_number
+            .get(&id)
+            .and_then(|subject| self.flights.get_mut(subject))
+        else {
+            return;
+        };
         self.due.remove(&(flight.deadline, id));
         flight.accepted = Some(now);
         flight.deadline = deadline;
@@ -262,8 +282,16 @@ impl Pending {
         if let Some(since) = self.started.remove(&(host.clone(), id.clone()))
             && now.since(since) < SETTLED_AFTER
         {
-            let error = format!("stopped {:.1} s after it was started", now.since(since).as_secs_f64());
-            self.failed(Subject::Workload(host.clone(), id.clone()), error, None, now);
+            let error = format!(
+                "stopped {:.1} s after it was started",
+                now.since(since).as_secs_f64()
+            );
+            self.failed(
+                Subject::Workload(host.clone(), id.clone()),
+                error,
+                None,
+                now,
+            );
         }
     }
 
@@ -274,17 +302,30 @@ impl Pending {
 
     /// What was thought to have failed runs after all.
     pub fn runs_after_all(&mut self, host: &HostId, id: &ComponentId, image: &str, now: Time) {
-        let Some(failure) = self.failures.get_mut(id).and_then(|hosts| hosts.get_mut(host)) else { return };
-        if failure.image.as_deref().is_some_and(|failed| without_scheme(failed) == without_scheme(image)) {
+        let Some(failure) = self
+            .failures
+            .get_mut(id)
+            .and_then(|hosts| hosts.get_mut(host))
+        else {
+            return;
+        };
+        if failure
+            .image
+            .as_deref()
+            .is_some_and(|failed| without_scheme(failed) == without_scheme(image))
+        {
             failure.retry_at = failure.at;
-            self.started.entry((host.clone(), id.clone())).or_insert(now);
+            self.started
+                .entry((host.clone(), id.clone()))
+                .or_insert(now);
         }
     }
 
     /// Whether a stop has to wait because one failed before. A start that failed is no reason.
     #[must_use]
     pub fn must_wait_to_stop(&self, subject: &Subject, now: Time) -> bool {
-        self.failure(subject).is_some_and(|failure| failure.retry_at > now && failure.image.is_none())
+        self.failure(subject)
+            .is_some_and(|failure| failure.retry_at > now && failure.image.is_none())
     }
 
     /// A host is gone for now: nothing that is on its way to it will arrive.
@@ -312,9 +353,18 @@ impl Pending {
     pub fn failed(&mut self, subject: Subject, error: String, image: Option<String>, now: Time) {
         let before = self.failure(&subject);
         let same_image = before.is_some_and(|failure| failure.image == image || image.is_none());
-        let attempts = before.filter(|_| same_image).map_or(0, |failure| failure.attempts) + 1;
+        let attempts = before
+            .filter(|_| same_image)
+            .map_or(0, |failure| failure.attempts)
+            + 1;
         let retry_at = now + backoff(&subject, attempts);
-        let failure = Failure { attempts, error, at: now, retry_at, image };
+        let failure = Failure {
+            attempts,
+            error,
+            at: now,
+            retry_at,
+            image,
+        };
         match subject {
             Subject::Workload(host, id) => {
                 self.failures.entry(id).or_default().insert(host, failure);
@@ -327,9 +377,20 @@ impl Pending {
 
     /// Commands whose deadline has passed, which are no longer under way.
     pub fn overdue(&mut self, now: Time) -> Vec<Flight> {
-        let due: Vec<CommandId> = self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect();
-        let subjects: Vec<Subject> = due.iter().filter_map(|id| self.by_number.get(id).cloned()).collect();
-        subjects.iter().filter_map(|subject| self.land(subject)).collect()
+        let due: Vec<CommandId> = self
+            .due
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .map(|(_, id)| *id)
+            .collect();
+        let subjects: Vec<Subject> = due
+            .iter()
+            .filter_map(|id| self.by_number.get(id).cloned())
+            .collect();
+        subjects
+            .iter()
+            .filter_map(|subject| self.land(subject))
+            .collect()
     }
 
     /// Forgets failures of what has been well for long enough.
@@ -352,17 +413,29 @@ impl Pending {
     /// When [`Pending::settle`] will have something to do.
     #[must_use]
     pub fn next_settle(&self) -> Option<Time> {
-        let started = |id: &ComponentId, host: &HostId| self.started.get(&(host.clone(), id.clone())).copied();
-        let failed = self.failures.iter().flat_map(|(id, hosts)| hosts.keys().map(move |host| (id, host)));
-        failed.filter_map(|(id, host)| Some(started(id, host)? + SETTLED_AFTER)).min()
+        let started = |id: &ComponentId, host: &HostId| {
+            self.started.get(&(host.clone(), id.clone())).copied()
+        };
+        let failed = self
+            .failures
+            .iter()
+            .flat_map(|(id, hosts)| hosts.keys().map(move |host| (id, host)));
+        failed
+            .filter_map(|(id, host)| Some(started(id, host)? + SETTLED_AFTER))
+            .min()
     }
 
     /// Forgets the failures of subjects that fit; they may be tried at once.
     pub fn forgive(&mut self, fits: impl Fn(&Subject) -> bool) -> Vec<Subject> {
         let workloads = self.failures.iter().flat_map(|(id, hosts)| {
-            hosts.keys().map(move |host| Subject::Workload(host.clone(), id.clone()))
+            hosts
+                .keys()
+                .map(move |host| Subject::Workload(host.clone(), id.clone()))
         });
-        let fitting: Vec<Subject> = workloads.chain(self.other_failures.keys().cloned()).filter(fits).collect();
+        let fitting: Vec<Subject> = workloads
+            .chain(self.other_failures.keys().cloned())
+            .filter(fits)
+            .collect();
         for subject in &fitting {
             self.remove_failure(subject);
         }
@@ -390,7 +463,11 @@ impl Pending {
         for flight in self.flights.values_mut() {
             flight.deadline = flight.deadline.min(deadline);
         }
-        self.due = self.flights.values().map(|flight| (flight.deadline, flight.id)).collect();
+        self.due = self
+            .flights
+            .values()
+            .map(|flight| (flight.deadline, flight.id))
+            .collect();
     }
 }
 
@@ -398,7 +475,9 @@ impl Pending {
 /// subject, so that it differs between hosts and is the same in every run.
 #[must_use]
 pub fn backoff(subject: &Subject, attempts: u32) -> Duration {
-    let doubled = 1_u64.checked_shl(attempts.saturating_sub(1)).unwrap_or(u64::MAX);
+    let doubled = 1_u64
+        .checked_shl(attempts.saturating_sub(1))
+        .unwrap_or(u64::MAX);
     let millis = doubled.min(BACKOFF_MAX.as_secs()) * 1000;
     let digest = Sha256::digest(format!("{subject:?}{attempts}"));
     let share = u64::from(u16::from_be_bytes([digest[0], digest[1]]));

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::command::Command;
 use super::context::Context;
 use super::desired::{SpreadWant, Workload};
 use super::pending::Flight;
-use super::command::Command;
 use crate::view::{Instance, Kind};
 
 /// What a host should have.
@@ -95,7 +95,9 @@ pub(super) fn current<'a>(cx: &Context<'a>, workload: &Workload) -> CurrentByHos
     let flying = cx.pending.hosts_flying(&workload.id);
     let mut found = BTreeMap::new();
     for host in seen.chain(flying) {
-        let Some(at) = cx.position(host) else { continue };
+        let Some(at) = cx.position(host) else {
+            continue;
+        };
         let instance = cx.hosts[at].instances.get(&workload.id);
         let flight = cx.pending.workload(host, &workload.id);
         found.insert(at, Current { instance, flight });
@@ -105,10 +107,17 @@ pub(super) fn current<'a>(cx: &Context<'a>, workload: &Workload) -> CurrentByHos
 
 /// Places a workload: by weight over the spreads (already counted), then evenly over the hosts of
 /// each, with as few moves as possible.
-pub(super) fn place<'w>(cx: &Context<'_>, workload: &'w Workload, now: &CurrentByHost<'_>) -> Placement<'w> {
+pub(super) fn place<'w>(
+    cx: &Context<'_>,
+    workload: &'w Workload,
+    now: &CurrentByHost<'_>,
+) -> Placement<'w> {
     let mut placement = Placement::default();
-    let fitting: Vec<Rc<Vec<usize>>> =
-        workload.spreads.iter().map(|spread| cx.fitting(spread, workload.ours_only)).collect();
+    let fitting: Vec<Rc<Vec<usize>>> = workload
+        .spreads
+        .iter()
+        .map(|spread| cx.fitting(spread, workload.ours_only))
+        .collect();
     // The spread with the fewest hosts chooses first: the others have somewhere else to go.
     let mut order: Vec<usize> = (0..workload.spreads.len()).collect();
     order.sort_by_key(|at| fitting[*at].len());
@@ -121,7 +130,11 @@ pub(super) fn place<'w>(cx: &Context<'_>, workload: &'w Workload, now: &CurrentB
         } else {
             placement.share(cx, workload, spread, fit, &willing, now)
         };
-        let asked = if workload.daemon { given.max(1) } else { spread.count };
+        let asked = if workload.daemon {
+            given.max(1)
+        } else {
+            spread.count
+        };
         if given < asked && spread.count > 0 && spread.hosts.is_none() {
             placement.short.push(Short {
                 spread,
@@ -148,13 +161,26 @@ fn willing<'f>(
         return Cow::Borrowed(fit);
     }
     let waits = |at: &usize| {
-        failures.and_then(|failures| failures.get(&cx.hosts[*at].id)).is_some_and(|failure| {
-            failure.retry_at > cx.now && failure.image.as_ref().is_none_or(|image| *image == workload.image)
-        })
+        failures
+            .and_then(|failures| failures.get(&cx.hosts[*at].id))
+            .is_some_and(|failure| {
+                failure.retry_at > cx.now
+                    && failure
+                        .image
+                        .as_ref()
+                        .is_none_or(|image| *image == workload.image)
+            })
     };
-    let plain: Vec<usize> =
-        fit.iter().copied().filter(|at| !cx.hosts[*at].draining() && (has(at) || !cx.hosts[*at].cordoned())).collect();
-    let well: Vec<usize> = plain.iter().copied().filter(|at| has(at) || !waits(at)).collect();
+    let plain: Vec<usize> = fit
+        .iter()
+        .copied()
+        .filter(|at| !cx.hosts[*at].draining() && (has(at) || !cx.hosts[*at].cordoned()))
+        .collect();
+    let well: Vec<usize> = plain
+        .iter()
+        .copied()
+        .filter(|at| has(at) || !waits(at))
+        .collect();
     if !plain.is_empty() {
         return Cow::Owned(well);
     }
@@ -163,7 +189,10 @@ fn willing<'f>(
 
 fn shortage(cx: &Context<'_>, workload: &Workload, fit: &[usize]) -> Shortage {
     let failures = cx.pending.failures_of(&workload.id);
-    let failing = failures.is_some_and(|failures| fit.iter().any(|at| failures.contains_key(&cx.hosts[*at].id)));
+    let failing = failures.is_some_and(|failures| {
+        fit.iter()
+            .any(|at| failures.contains_key(&cx.hosts[*at].id))
+    });
     let cordoned = fit.iter().any(|at| cx.hosts[*at].cordoned());
     if failing {
         Shortage::Failing
@@ -176,7 +205,10 @@ fn shortage(cx: &Context<'_>, workload: &Workload, fit: &[usize]) -> Shortage {
 
 impl Placement<'_> {
     fn add(&mut self, host: usize, count: u32, spread: &SpreadWant) {
-        let target = self.targets.entry(host).or_insert(Target { count: 0, spread: spread.name.clone() });
+        let target = self.targets.entry(host).or_insert(Target {
+            count: 0,
+            spread: spread.name.clone(),
+        });
         if count > target.count {
             target.spread.clone_from(&spread.name);
         }
@@ -211,7 +243,11 @@ impl Placement<'_> {
             return None;
         }
         let hosts = u32::try_from(willing.len()).ok()?;
-        let count = if workload.kind == Kind::Provider { spread.count.min(hosts) } else { spread.count };
+        let count = if workload.kind == Kind::Provider {
+            spread.count.min(hosts)
+        } else {
+            spread.count
+        };
         let base = count.checked_div(hosts)?;
         let used = if base > 0 { hosts } else { count };
         let holders: Vec<(usize, u32)> = now
@@ -219,7 +255,9 @@ impl Placement<'_> {
             .map(|(host, current)| (*host, current.effective()))
             .filter(|(host, effective)| *effective > 0 && fits(host))
             .collect();
-        let even = holders.iter().all(|(_, effective)| (base..=base + 1).contains(effective));
+        let even = holders
+            .iter()
+            .all(|(_, effective)| (base..=base + 1).contains(effective));
         let sum: u32 = holders.iter().map(|(_, effective)| *effective).sum();
         if !even || sum != count || u32::try_from(holders.len()).ok()? != used {
             return None;
@@ -242,7 +280,11 @@ impl Placement<'_> {
     ) -> u32 {
         let one_each = workload.kind == Kind::Provider;
         self.wanted += spread.count;
-        let possible = if one_each { u32::try_from(fit.len()).unwrap_or(u32::MAX) } else { u32::MAX };
+        let possible = if one_each {
+            u32::try_from(fit.len()).unwrap_or(u32::MAX)
+        } else {
+            u32::MAX
+        };
         if !fit.is_empty() {
             self.floor += spread.count.min(possible);
         }
@@ -252,7 +294,12 @@ impl Placement<'_> {
         let slot = |host: &usize| {
             let taken = self.targets.get(host).map_or(0, |target| target.count);
             let effective = now.get(host).map_or(0, Current::effective);
-            Slot { host: *host, effective: effective.saturating_sub(taken), taken, load: cx.load(*host) }
+            Slot {
+                host: *host,
+                effective: effective.saturating_sub(taken),
+                taken,
+                load: cx.load(*host),
+            }
         };
         let mut slots: Vec<Slot> = willing.iter().map(slot).collect();
         // Hosts that another spread of this workload uses are left to it where possible.
@@ -263,11 +310,26 @@ impl Placement<'_> {
         if hosts == 0 || spread.count == 0 {
             return 0;
         }
-        let count = if one_each { spread.count.min(hosts) } else { spread.count };
+        let count = if one_each {
+            spread.count.min(hosts)
+        } else {
+            spread.count
+        };
         let (base, extra) = (count / hosts, count % hosts);
-        let used = if base > 0 { slots.len() } else { extra as usize };
+        let used = if base > 0 {
+            slots.len()
+        } else {
+            extra as usize
+        };
         // Who has most keeps most; among equals the least loaded host is first.
-        let rank = |slot: &Slot| (std::cmp::Reverse(slot.effective), slot.taken, slot.load, slot.host);
+        let rank = |slot: &Slot| {
+            (
+                std::cmp::Reverse(slot.effective),
+                slot.taken,
+                slot.load,
+                slot.host,
+            )
+        };
         if used < slots.len() {
             slots.select_nth_unstable_by_key(used, rank);
             slots.truncate(used);

@@ -26,7 +26,12 @@ enum State {
 
 /// What deploying `manifest` would change.
 #[must_use]
-pub fn preview(apps: &Applications, view: &View, manifest: Arc<Manifest>, now: Time) -> PlanPreview {
+pub fn preview(
+    apps: &Applications,
+    view: &View,
+    manifest: Arc<Manifest>,
+    now: Time,
+) -> PlanPreview {
     let name = manifest.metadata.name.clone();
     let version = manifest.version().map(str::to_owned);
     let mut apps = apps.clone();
@@ -43,7 +48,11 @@ pub fn preview(apps: &Applications, view: &View, manifest: Arc<Manifest>, now: T
         let plan = plan_some(&names, &apps, &after, &pending, now);
         status = plan.statuses.get(&name).cloned();
         // Without a watch nothing is known of some configs; here they are taken to be missing.
-        let unknown: Vec<ConfigName> = plan.unknown.into_iter().filter(|name| asked.insert(name.clone())).collect();
+        let unknown: Vec<ConfigName> = plan
+            .unknown
+            .into_iter()
+            .filter(|name| asked.insert(name.clone()))
+            .collect();
         for config in &unknown {
             after.apply_config(config, None);
         }
@@ -59,24 +68,47 @@ pub fn preview(apps: &Applications, view: &View, manifest: Arc<Manifest>, now: T
             after.pretend(&planned.command, now);
         }
     }
-    let changes = order.iter().filter_map(|subject| change(view, &after, subject, touched.get(subject)?));
+    let changes = order
+        .iter()
+        .filter_map(|subject| change(view, &after, subject, touched.get(subject)?));
     let changes = changes.map(PlannedChange::with_text).collect();
     let mut blocked = Vec::new();
     let mut notes = Vec::new();
     for detail in status.into_iter().filter_map(|status| status.detail) {
-        blocked.extend(detail.components.iter().flat_map(|c| c.unmet.iter().map(|u| format!("{}: {}", c.name, u.message))));
-        blocked.extend(detail.links.iter().filter(|link| !link.present).filter_map(|link| link.message.clone()));
+        blocked.extend(
+            detail
+                .components
+                .iter()
+                .flat_map(|c| c.unmet.iter().map(|u| format!("{}: {}", c.name, u.message))),
+        );
+        blocked.extend(
+            detail
+                .links
+                .iter()
+                .filter(|link| !link.present)
+                .filter_map(|link| link.message.clone()),
+        );
         notes.extend(detail.notes);
     }
-    PlanPreview { name, version, changes, blocked, notes }
+    PlanPreview {
+        name,
+        version,
+        changes,
+        blocked,
+        notes,
+    }
 }
 
 fn state(view: &View, subject: &Subject) -> State {
     match subject {
         Subject::Workload(host, id) => State::Workload(view.instance(host, id).cloned()),
-        Subject::Link(key) => {
-            State::Link(view.links_of(&key.source).iter().filter(|link| link.is(key)).cloned().collect())
-        }
+        Subject::Link(key) => State::Link(
+            view.links_of(&key.source)
+                .iter()
+                .filter(|link| link.is(key))
+                .cloned()
+                .collect(),
+        ),
         Subject::Config(name) => State::Config(view.config(name).flatten().cloned()),
     }
 }
@@ -92,20 +124,53 @@ fn change(view: &View, after: &View, subject: &Subject, before: &State) -> Optio
         }
         (Subject::Link(key), State::Link(before), State::Link(now)) => {
             let show = |links: &[Link]| {
-                let texts: Vec<String> = links.iter().map(|l| format!("{} [{}]", l.target, l.interfaces.join(", "))).collect();
+                let texts: Vec<String> = links
+                    .iter()
+                    .map(|l| format!("{} [{}]", l.target, l.interfaces.join(", ")))
+                    .collect();
                 Some(texts.join(", ")).filter(|text| !text.is_empty())
             };
-            let action = if now.is_empty() { PlannedAction::Unlink } else { PlannedAction::Link };
-            let what = format!("{} {}:{} ({})", key.source, key.namespace, key.package, key.name);
-            Some(PlannedChange { action, what, host: None, host_name: None, from: show(before), to: show(now), text: String::new() })
+            let action = if now.is_empty() {
+                PlannedAction::Unlink
+            } else {
+                PlannedAction::Link
+            };
+            let what = format!(
+                "{} {}:{} ({})",
+                key.source, key.namespace, key.package, key.name
+            );
+            Some(PlannedChange {
+                action,
+                what,
+                host: None,
+                host_name: None,
+                from: show(before),
+                to: show(now),
+                text: String::new(),
+            })
         }
         (Subject::Config(name), State::Config(before), State::Config(now)) => {
             let show = |value: &Option<ConfigValue>| {
-                value.as_ref().map(|value| format!("{} keys", value.len())).filter(|_| !name.is_secret())
+                value
+                    .as_ref()
+                    .map(|value| format!("{} keys", value.len()))
+                    .filter(|_| !name.is_secret())
             };
-            let action = if now.is_none() { PlannedAction::DeleteConfig } else { PlannedAction::PutConfig };
+            let action = if now.is_none() {
+                PlannedAction::DeleteConfig
+            } else {
+                PlannedAction::PutConfig
+            };
             let what = name.to_string();
-            Some(PlannedChange { action, what, host: None, host_name: None, from: show(before), to: show(now), text: String::new() })
+            Some(PlannedChange {
+                action,
+                what,
+                host: None,
+                host_name: None,
+                from: show(before),
+                to: show(now),
+                text: String::new(),
+            })
         }
         _ => None,
     }
@@ -134,7 +199,10 @@ fn workload(
         action,
         what: id.to_string(),
         host: Some(host.to_string()),
-        host_name: view.host(host).map(|host| host.name.clone()).filter(|name| !name.is_empty()),
+        host_name: view
+            .host(host)
+            .map(|host| host.name.clone())
+            .filter(|name| !name.is_empty()),
         from: before.map(show),
         to: now.map(show),
         text: String::new(),
@@ -145,7 +213,15 @@ impl View {
     /// Changes the view as if the command had been carried out.
     pub fn pretend(&mut self, command: &Command, now: Time) {
         match command {
-            Command::Scale { host, id, image, count, annotations, update, .. } => {
+            Command::Scale {
+                host,
+                id,
+                image,
+                count,
+                annotations,
+                update,
+                ..
+            } => {
                 let before = self.instance(host, id).cloned();
                 let image = match &before {
                     Some(before) if !update => before.image.clone(),
@@ -161,7 +237,13 @@ impl View {
                 };
                 self.pretend_instance(host, id, (*count > 0).then_some(instance), now);
             }
-            Command::StartProvider { host, id, image, annotations, .. } => {
+            Command::StartProvider {
+                host,
+                id,
+                image,
+                annotations,
+                ..
+            } => {
                 let instance = Instance {
                     kind: Kind::Provider,
                     image: proto::reference::without_scheme(image).to_owned(),
@@ -174,8 +256,12 @@ impl View {
             }
             Command::StopProvider { host, id } => self.pretend_instance(host, id, None, now),
             Command::PutLink(link) => {
-                let mut links: Vec<Link> =
-                    self.links_of(&link.source_id).iter().filter(|old| !old.is_replaced_by(link)).cloned().collect();
+                let mut links: Vec<Link> = self
+                    .links_of(&link.source_id)
+                    .iter()
+                    .filter(|old| !old.is_replaced_by(link))
+                    .cloned()
+                    .collect();
                 links.push(link.clone());
                 self.apply_links_of(&link.source_id, links);
             }

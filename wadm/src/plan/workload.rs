@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use proto::id::ConfigName;
-use proto::wadm_api::{ComponentDetail, HostDetail, ScalerStatus, StatusInfo, StatusType, UnmetRequirement};
+use proto::wadm_api::{
+    ComponentDetail, HostDetail, ScalerStatus, StatusInfo, StatusType, UnmetRequirement,
+};
 
 use super::command::{Command, Subject};
 use super::context::Context;
@@ -39,7 +41,12 @@ pub struct Planned {
 }
 
 /// Decides for one workload. `missing` are configs it names that do not exist (yet).
-pub(super) fn decide(cx: &Context<'_>, app: &str, workload: &Workload, missing: &[Missing]) -> WorkloadPlan {
+pub(super) fn decide(
+    cx: &Context<'_>,
+    app: &str,
+    workload: &Workload,
+    missing: &[Missing],
+) -> WorkloadPlan {
     let now = placement::current(cx, workload);
     let placement = placement::place(cx, workload, &now);
     let mut decision = Decision {
@@ -86,7 +93,11 @@ struct Decision<'c, 'a> {
 impl Decision<'_, '_> {
     fn push(&mut self, command: Command, refreshes: Option<String>) {
         self.busy += 1;
-        self.commands.push(Planned { command, application: self.app.to_owned(), refreshes });
+        self.commands.push(Planned {
+            command,
+            application: self.app.to_owned(),
+            refreshes,
+        });
     }
 
     fn wake(&mut self, at: Time) {
@@ -95,7 +106,10 @@ impl Decision<'_, '_> {
 
     fn must_wait(&mut self, host: usize) -> bool {
         let subject = Subject::Workload(self.cx.hosts[host].id.clone(), self.workload.id.clone());
-        let waits = self.cx.pending.must_wait(&subject, Some(&self.workload.image), self.cx.now);
+        let waits = self
+            .cx
+            .pending
+            .must_wait(&subject, Some(&self.workload.image), self.cx.now);
         if waits && let Some(failure) = self.cx.pending.failure(&subject) {
             self.wake(failure.retry_at);
         }
@@ -146,7 +160,10 @@ impl Decision<'_, '_> {
     /// Starts what is missing and adds to what is too few.
     fn start(&mut self, placement: &Placement<'_>, now: &CurrentByHost<'_>) {
         for (host, target) in &placement.targets {
-            let current = now.get(host).copied().unwrap_or(Current { instance: None, flight: None });
+            let current = now.get(host).copied().unwrap_or(Current {
+                instance: None,
+                flight: None,
+            });
             if current.flight.is_some() {
                 self.busy += 1;
                 continue;
@@ -154,7 +171,9 @@ impl Decision<'_, '_> {
             let wanted = match current.instance {
                 None => true,
                 Some(instance) => {
-                    self.workload.has_image(instance) && self.is_current(*host, instance) && instance.count < target.count
+                    self.workload.has_image(instance)
+                        && self.is_current(*host, instance)
+                        && instance.count < target.count
                 }
             };
             if wanted && !self.held && !self.must_wait(*host) {
@@ -170,7 +189,10 @@ impl Decision<'_, '_> {
         let foreign = instance.kind == Kind::Provider && instance.application().is_none();
         foreign
             || workload.has_settings(instance)
-            || self.cx.pending.is_refreshed(&self.cx.hosts[host].id, &workload.id, &workload.scaler)
+            || self
+                .cx
+                .pending
+                .is_refreshed(&self.cx.hosts[host].id, &workload.id, &workload.scaler)
     }
 
     /// Replaces what has another image or other settings, a few hosts at a time.
@@ -178,11 +200,16 @@ impl Decision<'_, '_> {
         let mut outdated = Vec::new();
         let mut moving = 0_u32;
         for (host, target) in &placement.targets {
-            let current = now.get(host).copied().unwrap_or(Current { instance: None, flight: None });
+            let current = now.get(host).copied().unwrap_or(Current {
+                instance: None,
+                flight: None,
+            });
             match current.instance {
                 _ if current.flight.is_some() => moving += 1,
                 None => moving += 1,
-                Some(instance) if !self.workload.has_image(instance) || !self.is_current(*host, instance) => {
+                Some(instance)
+                    if !self.workload.has_image(instance) || !self.is_current(*host, instance) =>
+                {
                     outdated.push((*host, target, instance));
                 }
                 Some(instance) if !self.is_well(instance) => moving += 1,
@@ -231,23 +258,34 @@ impl Decision<'_, '_> {
     /// Gives up what is too much, the fullest host first, as long as enough is seen to run.
     fn reduce(&mut self, placement: &Placement<'_>, now: &CurrentByHost<'_>) {
         let seen: u32 = now.values().map(Current::seen).sum();
-        let leaving: u32 = now.values().map(|current| current.seen().saturating_sub(current.effective())).sum();
+        let leaving: u32 = now
+            .values()
+            .map(|current| current.seen().saturating_sub(current.effective()))
+            .sum();
         self.budget = seen.saturating_sub(leaving).saturating_sub(placement.floor);
         let mut surplus: Vec<(u32, usize, u32, &Instance)> = Vec::new();
         for (host, current) in now {
             let target = placement.targets.get(host).map_or(0, |target| target.count);
-            let Some(instance) = current.instance.filter(|instance| instance.count > target) else { continue };
+            let Some(instance) = current.instance.filter(|instance| instance.count > target) else {
+                continue;
+            };
             if current.flight.is_some() {
                 self.busy += usize::from(target == 0);
-            } else if target == 0 || (instance.kind == Kind::Component && self.is_current(*host, instance)) {
+            } else if target == 0
+                || (instance.kind == Kind::Component && self.is_current(*host, instance))
+            {
                 surplus.push((instance.count - target, *host, target, instance));
             }
         }
         // The fullest first; among equals the last host, as the first was filled first.
-        surplus.sort_by_key(|(much, host, _, _)| (std::cmp::Reverse(*much), std::cmp::Reverse(*host)));
+        surplus
+            .sort_by_key(|(much, host, _, _)| (std::cmp::Reverse(*much), std::cmp::Reverse(*host)));
         for (much, host, target, instance) in surplus {
             let ours = instance.kind == Kind::Component || instance.application() == Some(self.app);
-            if !ours || (much > self.budget && self.needs_floor()) || self.must_not_reduce(host, target) {
+            if !ours
+                || (much > self.budget && self.needs_floor())
+                || self.must_not_reduce(host, target)
+            {
                 continue;
             }
             self.budget = self.budget.saturating_sub(much);
@@ -274,15 +312,29 @@ impl Decision<'_, '_> {
 
     /// A daemon's instances stand for their host: none replaces another.
     fn needs_floor(&self) -> bool {
-        !self.workload.daemon && self.workload.spreads.iter().all(|spread| spread.hosts.is_none())
+        !self.workload.daemon
+            && self
+                .workload
+                .spreads
+                .iter()
+                .all(|spread| spread.hosts.is_none())
     }
 
-    fn finish(mut self, placement: &Placement<'_>, now: &CurrentByHost<'_>, missing: &[Missing]) -> WorkloadPlan {
+    fn finish(
+        mut self,
+        placement: &Placement<'_>,
+        now: &CurrentByHost<'_>,
+        missing: &[Missing],
+    ) -> WorkloadPlan {
         let hosts = self.host_details(placement, now);
         let running: u32 = now
             .iter()
             .filter(|(host, _)| placement.targets.contains_key(host))
-            .filter_map(|(_, current)| current.instance.filter(|instance| self.workload.has_image(instance)))
+            .filter_map(|(_, current)| {
+                current
+                    .instance
+                    .filter(|instance| self.workload.has_image(instance))
+            })
             .map(|instance| instance.count)
             .sum();
         let unmet: Vec<UnmetRequirement> = placement
@@ -297,8 +349,15 @@ impl Decision<'_, '_> {
             })
             .collect();
         let status = self.status(&hosts, &unmet, missing);
-        let settled = self.commands.is_empty() && self.busy == 0 && self.outdated == 0 && status.kind == StatusType::Deployed;
-        let kind = if self.workload.daemon { "DaemonScaler" } else { "SpreadScaler" };
+        let settled = self.commands.is_empty()
+            && self.busy == 0
+            && self.outdated == 0
+            && status.kind == StatusType::Deployed;
+        let kind = if self.workload.daemon {
+            "DaemonScaler"
+        } else {
+            "SpreadScaler"
+        };
         WorkloadPlan {
             commands: self.commands,
             status: ScalerStatus {
@@ -310,7 +369,12 @@ impl Decision<'_, '_> {
             detail: ComponentDetail {
                 name: self.workload.name.clone(),
                 id: self.workload.id.to_string(),
-                kind: if self.workload.kind == Kind::Component { "component" } else { "capability" }.to_owned(),
+                kind: if self.workload.kind == Kind::Component {
+                    "component"
+                } else {
+                    "capability"
+                }
+                .to_owned(),
                 image: self.workload.image.clone(),
                 desired: placement.wanted,
                 running,
@@ -323,10 +387,15 @@ impl Decision<'_, '_> {
         }
     }
 
-    fn host_details(&mut self, placement: &Placement<'_>, now: &CurrentByHost<'_>) -> Vec<HostDetail> {
+    fn host_details(
+        &mut self,
+        placement: &Placement<'_>,
+        now: &CurrentByHost<'_>,
+    ) -> Vec<HostDetail> {
         let failures = self.cx.pending.failures_of(&self.workload.id);
         let failing = failures.into_iter().flat_map(|failures| failures.keys());
-        let mut concerned: BTreeSet<usize> = failing.filter_map(|host| self.cx.position(host)).collect();
+        let mut concerned: BTreeSet<usize> =
+            failing.filter_map(|host| self.cx.position(host)).collect();
         concerned.extend(now.keys().chain(placement.targets.keys()));
         let mut details = Vec::with_capacity(concerned.len());
         for at in concerned {
@@ -345,33 +414,58 @@ impl Decision<'_, '_> {
             if let Some(failure) = failure.filter(|failure| failure.retry_at > self.cx.now) {
                 self.wake(failure.retry_at);
             }
-            let sent = self.commands.iter().any(|planned| planned.command.host() == Some(&host.id));
+            let sent = self
+                .commands
+                .iter()
+                .any(|planned| planned.command.host() == Some(&host.id));
             let flight = current.is_some_and(|current| current.flight.is_some()) || sent;
             details.push(HostDetail {
                 host_id: host.id.to_string(),
                 host_name: host.name.clone(),
-                spread: target.map(|target| target.spread.clone()).unwrap_or_default(),
+                spread: target
+                    .map(|target| target.spread.clone())
+                    .unwrap_or_default(),
                 desired,
                 running: instance.map_or(0, |instance| instance.count),
-                state: self.state(instance, desired, flight, failure.is_some()).to_owned(),
-                image: instance.filter(|i| !self.workload.has_image(i)).map(|i| i.image.clone()),
+                state: self
+                    .state(instance, desired, flight, failure.is_some())
+                    .to_owned(),
+                image: instance
+                    .filter(|i| !self.workload.has_image(i))
+                    .map(|i| i.image.clone()),
                 error: failure.map(|failure| failure.error.clone()),
                 failed_at: failure.map(|failure| failure.at.rfc3339()),
                 attempts: failure.map_or(0, |failure| failure.attempts),
-                next_retry: failure.filter(|f| f.retry_at > self.cx.now).map(|f| f.retry_at.rfc3339()),
+                next_retry: failure
+                    .filter(|f| f.retry_at > self.cx.now)
+                    .map(|f| f.retry_at.rfc3339()),
             });
         }
         details
     }
 
-    fn state(&self, instance: Option<&Instance>, desired: u32, flight: bool, failed: bool) -> &'static str {
+    fn state(
+        &self,
+        instance: Option<&Instance>,
+        desired: u32,
+        flight: bool,
+        failed: bool,
+    ) -> &'static str {
         match instance {
             Some(_) if desired == 0 => "stopping",
             Some(instance) if !self.workload.has_image(instance) => {
-                if failed { "failed" } else { "updating" }
+                if failed {
+                    "failed"
+                } else {
+                    "updating"
+                }
             }
             Some(instance) if instance.health == Health::Failed => "unhealthy",
-            Some(instance) if instance.count != desired && self.workload.kind == Kind::Component => "scaling",
+            Some(instance)
+                if instance.count != desired && self.workload.kind == Kind::Component =>
+            {
+                "scaling"
+            }
             Some(_) => "running",
             None if flight => "starting",
             None if failed => "failed",
@@ -379,25 +473,59 @@ impl Decision<'_, '_> {
         }
     }
 
-    fn status(&self, hosts: &[HostDetail], unmet: &[UnmetRequirement], missing: &[Missing]) -> StatusInfo {
-        let what = if self.workload.kind == Kind::Component { "component" } else { "provider" };
+    fn status(
+        &self,
+        hosts: &[HostDetail],
+        unmet: &[UnmetRequirement],
+        missing: &[Missing],
+    ) -> StatusInfo {
+        let what = if self.workload.kind == Kind::Component {
+            "component"
+        } else {
+            "provider"
+        };
         let name = &self.workload.name;
         if let Some(config) = missing.iter().find(|config| !config.owned) {
-            let message = format!("Config {} does not exist: put it with `wash config put {}`", config.name, config.name);
+            let message = format!(
+                "Config {} does not exist: put it with `wash config put {}`",
+                config.name, config.name
+            );
             return StatusInfo::new(StatusType::Failed, message);
         }
-        let broken = |host: &&HostDetail| host.state == "failed" || (host.error.is_some() && host.state == "starting");
+        let broken = |host: &&HostDetail| {
+            host.state == "failed" || (host.error.is_some() && host.state == "starting")
+        };
         let failed: Vec<&HostDetail> = hosts.iter().filter(broken).collect();
-        let covered = unmet.is_empty() && hosts.iter().all(|host| host.running == host.desired && host.image.is_none());
+        let covered = unmet.is_empty()
+            && hosts
+                .iter()
+                .all(|host| host.running == host.desired && host.image.is_none());
         if let Some(first) = failed.first().filter(|_| !covered) {
-            let label = if first.host_name.is_empty() { &first.host_id } else { &first.host_name };
-            let more = if failed.len() > 1 { format!(" (and on {} more hosts)", failed.len() - 1) } else { String::new() };
+            let label = if first.host_name.is_empty() {
+                &first.host_id
+            } else {
+                &first.host_name
+            };
+            let more = if failed.len() > 1 {
+                format!(" (and on {} more hosts)", failed.len() - 1)
+            } else {
+                String::new()
+            };
             let error = first.error.as_deref().unwrap_or_default();
-            return StatusInfo::new(StatusType::Failed, format!("{name} on {label}: {error}{more}"));
+            return StatusInfo::new(
+                StatusType::Failed,
+                format!("{name} on {label}: {error}{more}"),
+            );
         }
-        let unhealthy = hosts.iter().filter(|host| host.state == "unhealthy").count();
+        let unhealthy = hosts
+            .iter()
+            .filter(|host| host.state == "unhealthy")
+            .count();
         if unhealthy > 0 && self.busy == 0 {
-            return StatusInfo::new(StatusType::Failed, format!("Unhealthy provider on {unhealthy} host(s)"));
+            return StatusInfo::new(
+                StatusType::Failed,
+                format!("Unhealthy provider on {unhealthy} host(s)"),
+            );
         }
         if !unmet.is_empty() {
             let list: Vec<&str> = unmet.iter().map(|unmet| unmet.message.as_str()).collect();
@@ -405,11 +533,20 @@ impl Decision<'_, '_> {
         }
         if self.busy > 0 || self.outdated > 0 || !missing.is_empty() {
             let count = self.busy.max(self.outdated).max(1);
-            return StatusInfo::new(StatusType::Reconciling, format!("Scaling {what} on {count} host(s)"));
+            return StatusInfo::new(
+                StatusType::Reconciling,
+                format!("Scaling {what} on {count} host(s)"),
+            );
         }
-        let open = hosts.iter().filter(|host| host.running != host.desired && host.state != "running").count();
+        let open = hosts
+            .iter()
+            .filter(|host| host.running != host.desired && host.state != "running")
+            .count();
         if open > 0 {
-            return StatusInfo::new(StatusType::Reconciling, format!("Scaling {what} on {open} host(s)"));
+            return StatusInfo::new(
+                StatusType::Reconciling,
+                format!("Scaling {what} on {open} host(s)"),
+            );
         }
         StatusInfo::new(StatusType::Deployed, "")
     }

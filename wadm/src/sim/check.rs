@@ -27,10 +27,25 @@ impl World {
     pub(super) fn check_command(&mut self, controller: usize, command: &Command, fence: &Fence) {
         let leader = *self.leaders.entry(fence.term).or_insert(controller);
         if leader != controller {
-            self.broke(format!("wadm{leader} and wadm{controller} both act in term {}", fence.term));
+            self.broke(format!(
+                "wadm{leader} and wadm{controller} both act in term {}",
+                fence.term
+            ));
         }
-        let (Command::Scale { host, id, annotations, image, .. } | Command::StartProvider { host, id, annotations, image, .. }) =
-            command
+        let (Command::Scale {
+            host,
+            id,
+            annotations,
+            image,
+            ..
+        }
+        | Command::StartProvider {
+            host,
+            id,
+            annotations,
+            image,
+            ..
+        }) = command
         else {
             return;
         };
@@ -38,20 +53,36 @@ impl World {
             return;
         }
         if let Some(app) = annotations.get(names::APP_SPEC) {
-            let gone = self.store.undeployed_at.get(app).is_none_or(|at| self.now > at + NEWS_LAG);
+            let gone = self
+                .store
+                .undeployed_at
+                .get(app)
+                .is_none_or(|at| self.now > at + NEWS_LAG);
             if !self.store.deployed.contains_key(app) && gone && self.is_connected(controller) {
-                self.broke(format!("{command} is for application {app}, which is not deployed"));
+                self.broke(format!(
+                    "{command} is for application {app}, which is not deployed"
+                ));
             }
         }
-        let Some(at) = self.hosts.iter().position(|known| known.id == *host) else { return };
+        let Some(at) = self.hosts.iter().position(|known| known.id == *host) else {
+            return;
+        };
         if self.hosts[at].failing.contains(image) || self.hosts[at].refuses {
-            let key = (controller, self.controllers[controller].life, self.generation, host.clone(), id.to_string());
+            let key = (
+                controller,
+                self.controllers[controller].life,
+                self.generation,
+                host.clone(),
+                id.to_string(),
+            );
             let now = self.now;
             let times = self.tally.attempts.entry(key).or_default();
             times.push(now);
             let recent = times.iter().filter(|time| **time + 600_000 > now).count();
             if recent > ATTEMPTS_MAX {
-                self.broke(format!("{recent} attempts in ten minutes to start {id} on {host}, which fails"));
+                self.broke(format!(
+                    "{recent} attempts in ten minutes to start {id} on {host}, which fails"
+                ));
             }
         }
     }
@@ -59,7 +90,12 @@ impl World {
     /// What is not as it should be, now that all is well; nothing when all is.
     pub(super) fn differences(&self) -> Vec<String> {
         let mut wrong = Vec::new();
-        let apps: Vec<AppDesired> = self.store.deployed.values().map(|manifest| compile(manifest)).collect();
+        let apps: Vec<AppDesired> = self
+            .store
+            .deployed
+            .values()
+            .map(|manifest| compile(manifest))
+            .collect();
         let mut expected: BTreeSet<ComponentId> = BTreeSet::new();
         for app in &apps {
             let mut short = false;
@@ -71,7 +107,12 @@ impl World {
         }
         self.check_builtins(&apps, &mut expected, &mut wrong);
         for host in self.hosts.iter().filter(|host| host.up) {
-            for id in host.components.keys().chain(host.providers.keys()).filter(|id| !expected.contains(*id)) {
+            for id in host
+                .components
+                .keys()
+                .chain(host.providers.keys())
+                .filter(|id| !expected.contains(*id))
+            {
                 wrong.push(format!("{id} on {} is wanted by nobody", host.id));
             }
         }
@@ -89,7 +130,10 @@ impl World {
             }
         };
         let fits = |host: &SimHost, spread: usize| {
-            workload.spreads[spread].requirements.iter().all(|(key, value)| host.labels.get(key) == Some(value))
+            workload.spreads[spread]
+                .requirements
+                .iter()
+                .all(|(key, value)| host.labels.get(key) == Some(value))
         };
         let spreads = 0..workload.spreads.len();
         let mut total = 0;
@@ -98,13 +142,22 @@ impl World {
             let Some(found) = running(host) else { continue };
             total += found.count;
             if !spreads.clone().any(|spread| fits(host, spread)) {
-                wrong.push(format!("{} on {}, whose labels do not fit", workload.id, host.id));
+                wrong.push(format!(
+                    "{} on {}, whose labels do not fit",
+                    workload.id, host.id
+                ));
             }
             if without_scheme(&found.image) != without_scheme(&workload.image) {
-                wrong.push(format!("{} on {} has image {}", workload.id, host.id, found.image));
+                wrong.push(format!(
+                    "{} on {} has image {}",
+                    workload.id, host.id, found.image
+                ));
             }
             if found.config != workload.config {
-                wrong.push(format!("{} on {} has configs {:?}", workload.id, host.id, found.config));
+                wrong.push(format!(
+                    "{} on {} has configs {:?}",
+                    workload.id, host.id, found.config
+                ));
             }
         }
         let mut wanted = 0;
@@ -118,7 +171,10 @@ impl World {
                     if first == Some(spread) || spreads.len() == 1 {
                         wanted += count;
                         if running(host).map_or(0, |found| found.count) != count {
-                            wrong.push(format!("daemon {} is not right on {}", workload.id, host.id));
+                            wrong.push(format!(
+                                "daemon {} is not right on {}",
+                                workload.id, host.id
+                            ));
                         }
                     }
                 }
@@ -133,17 +189,29 @@ impl World {
             short |= placeable < count;
             wanted += placeable;
             if self.disjoint(workload) {
-                let counts: Vec<u32> = fitting.iter().map(|host| running(host).map_or(0, |found| found.count)).collect();
+                let counts: Vec<u32> = fitting
+                    .iter()
+                    .map(|host| running(host).map_or(0, |found| found.count))
+                    .collect();
                 let sum: u32 = counts.iter().sum();
-                let (low, high) = (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0));
+                let (low, high) = (
+                    counts.iter().min().copied().unwrap_or(0),
+                    counts.iter().max().copied().unwrap_or(0),
+                );
                 if sum != placeable || high > low + 1 {
-                    wrong.push(format!("{} {}: {counts:?} for {placeable}", workload.id, workload.spreads[spread].name));
+                    wrong.push(format!(
+                        "{} {}: {counts:?} for {placeable}",
+                        workload.id, workload.spreads[spread].name
+                    ));
                 }
             }
         }
         // Daemons in spreads that overlap are shared out as the hosts allow.
         if total != wanted && !(workload.daemon && !self.disjoint(workload)) {
-            wrong.push(format!("{} runs {total} times instead of {wanted}", workload.id));
+            wrong.push(format!(
+                "{} runs {total} times instead of {wanted}",
+                workload.id
+            ));
         }
         short
     }
@@ -151,24 +219,38 @@ impl World {
     /// Whether no host fits two spreads.
     fn disjoint(&self, workload: &Workload) -> bool {
         self.hosts.iter().all(|host| {
-            let fits = workload
-                .spreads
-                .iter()
-                .filter(|spread| spread.requirements.iter().all(|(key, value)| host.labels.get(key) == Some(value)));
+            let fits = workload.spreads.iter().filter(|spread| {
+                spread
+                    .requirements
+                    .iter()
+                    .all(|(key, value)| host.labels.get(key) == Some(value))
+            });
             fits.count() <= 1
         })
     }
 
     fn check_status(&self, app: &str, short: bool, wrong: &mut Vec<String>) {
-        let status = self.statuses.get(app).map(|status| (status.status.kind, status.status.message.clone()));
-        let expected = if short { StatusType::Waiting } else { StatusType::Deployed };
+        let status = self
+            .statuses
+            .get(app)
+            .map(|status| (status.status.kind, status.status.message.clone()));
+        let expected = if short {
+            StatusType::Waiting
+        } else {
+            StatusType::Deployed
+        };
         if status.as_ref().map(|(kind, _)| *kind) != Some(expected) {
             wrong.push(format!("the status of {app} is {status:?}, not {expected}"));
         }
     }
 
     /// Built-ins run beside the components that link to them, and nowhere else.
-    fn check_builtins(&self, apps: &[AppDesired], expected: &mut BTreeSet<ComponentId>, wrong: &mut Vec<String>) {
+    fn check_builtins(
+        &self,
+        apps: &[AppDesired],
+        expected: &mut BTreeSet<ComponentId>,
+        wrong: &mut Vec<String>,
+    ) {
         let mut users: BTreeMap<ComponentId, BTreeSet<ComponentId>> = BTreeMap::new();
         for link in apps.iter().flat_map(|app| &app.links) {
             if let LinkTo::Open(target) = &link.target
@@ -179,14 +261,29 @@ impl World {
         }
         for (id, sources) in users {
             let beside = |host: &&SimHost| {
-                host.up && host.ours && sources.iter().any(|source| host.components.contains_key(source))
+                host.up
+                    && host.ours
+                    && sources
+                        .iter()
+                        .any(|source| host.components.contains_key(source))
             };
-            let wanted: BTreeSet<_> = self.hosts.iter().filter(beside).map(|host| host.id.clone()).collect();
-            let found: BTreeSet<_> =
-                self.hosts.iter().filter(|host| host.providers.contains_key(&id)).map(|host| host.id.clone()).collect();
+            let wanted: BTreeSet<_> = self
+                .hosts
+                .iter()
+                .filter(beside)
+                .map(|host| host.id.clone())
+                .collect();
+            let found: BTreeSet<_> = self
+                .hosts
+                .iter()
+                .filter(|host| host.providers.contains_key(&id))
+                .map(|host| host.id.clone())
+                .collect();
             let any = self.hosts.iter().any(|host| host.up && host.ours);
             if found != wanted && !(wanted.is_empty() && found.len() == usize::from(any)) {
-                wrong.push(format!("built-in {id} runs on {found:?} instead of {wanted:?}"));
+                wrong.push(format!(
+                    "built-in {id} runs on {found:?} instead of {wanted:?}"
+                ));
             }
             expected.insert(id);
         }
@@ -209,17 +306,42 @@ impl World {
                 links.insert(format!("{:?}", link.to(target)));
             }
         }
-        let kept: BTreeSet<String> = self.store.links.values().flatten().map(|link| format!("{link:?}")).collect();
+        let kept: BTreeSet<String> = self
+            .store
+            .links
+            .values()
+            .flatten()
+            .map(|link| format!("{link:?}"))
+            .collect();
         for link in kept.symmetric_difference(&links) {
-            wrong.push(format!("link {} {link}", if kept.contains(link) { "too many:" } else { "missing:" }));
+            wrong.push(format!(
+                "link {} {link}",
+                if kept.contains(link) {
+                    "too many:"
+                } else {
+                    "missing:"
+                }
+            ));
         }
         if self.store.configs != configs {
-            let names = |map: &BTreeMap<_, _>| map.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-            wrong.push(format!("configs are [{}] instead of [{}]", names(&self.store.configs), names(&configs)));
+            let names = |map: &BTreeMap<_, _>| {
+                map.keys()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            };
+            wrong.push(format!(
+                "configs are [{}] instead of [{}]",
+                names(&self.store.configs),
+                names(&configs)
+            ));
         }
         for (app, manifests) in &self.store.retired {
             if !manifests.is_empty() {
-                wrong.push(format!("the record of removals still holds {} manifests of {app}", manifests.len()));
+                wrong.push(format!(
+                    "the record of removals still holds {} manifests of {app}",
+                    manifests.len()
+                ));
             }
         }
     }

@@ -27,7 +27,11 @@ pub(super) enum Fault {
     StartController(usize),
     CutController(usize, bool),
     Nats(bool),
-    Weather { loss: u64, doubled: u64, delay_ms: u64 },
+    Weather {
+        loss: u64,
+        doubled: u64,
+        delay_ms: u64,
+    },
     Deploy(String, Option<Arc<Manifest>>),
     Retry,
     /// A component is stopped behind the controller's back.
@@ -59,10 +63,16 @@ impl World {
             }
             Fault::CutHost(host, cut) => self.hosts[host].cut = cut,
             Fault::Label(host, zone) => {
-                self.hosts[host].labels.insert("zone".to_owned(), zone.to_owned());
-                let (host_id, labels) = (self.hosts[host].id.clone(), self.hosts[host].labels.clone());
+                self.hosts[host]
+                    .labels
+                    .insert("zone".to_owned(), zone.to_owned());
+                let (host_id, labels) =
+                    (self.hosts[host].id.clone(), self.hosts[host].labels.clone());
                 if self.hosts[host].up {
-                    self.emit(host, Event::LabelsChanged(LabelsChanged { host_id, labels }));
+                    self.emit(
+                        host,
+                        Event::LabelsChanged(LabelsChanged { host_id, labels }),
+                    );
                 }
             }
             Fault::Refuse(host, refuses) => self.hosts[host].refuses = refuses,
@@ -96,7 +106,11 @@ impl World {
                     }
                 }
             }
-            Fault::Weather { loss, doubled, delay_ms } => {
+            Fault::Weather {
+                loss,
+                doubled,
+                delay_ms,
+            } => {
                 self.weather.loss = loss;
                 self.weather.doubled = doubled;
                 self.weather.delay_ms = delay_ms;
@@ -119,9 +133,15 @@ impl World {
         self.generation += 1;
         let now = self.now;
         self.store.deploy(name, manifest.clone(), now);
-        self.tell_controllers(&Input::Application { name: name.to_owned(), deployed: manifest });
+        self.tell_controllers(&Input::Application {
+            name: name.to_owned(),
+            deployed: manifest,
+        });
         let manifests = self.store.retired.get(name).cloned().unwrap_or_default();
-        self.tell_controllers(&Input::Retired { name: name.to_owned(), manifests });
+        self.tell_controllers(&Input::Retired {
+            name: name.to_owned(),
+            manifests,
+        });
     }
 
     fn tell_controllers(&mut self, input: &Input) {
@@ -144,7 +164,10 @@ impl World {
             let pair = match self.rng.between(0, 14) {
                 0 => (Fault::CrashHost(host), Some(Fault::BootHost(host))),
                 1 => (Fault::StopHost(host), Some(Fault::BootHost(host))),
-                2 | 3 => (Fault::CutHost(host, true), Some(Fault::CutHost(host, false))),
+                2 | 3 => (
+                    Fault::CutHost(host, true),
+                    Some(Fault::CutHost(host, false)),
+                ),
                 4 => {
                     let zone = ZONES[self.rng.index(ZONES.len())];
                     (Fault::Label(host, zone), None)
@@ -152,10 +175,19 @@ impl World {
                 5 => (Fault::Refuse(host, true), Some(Fault::Refuse(host, false))),
                 6 => {
                     let image = format!("{app}-web:{}", self.rng.between(1, 2));
-                    (Fault::FailImage(host, image.clone(), true), Some(Fault::FailImage(host, image, false)))
+                    (
+                        Fault::FailImage(host, image.clone(), true),
+                        Some(Fault::FailImage(host, image, false)),
+                    )
                 }
-                7 => (Fault::CrashController(controller), Some(Fault::StartController(controller))),
-                8 => (Fault::CutController(controller, true), Some(Fault::CutController(controller, false))),
+                7 => (
+                    Fault::CrashController(controller),
+                    Some(Fault::StartController(controller)),
+                ),
+                8 => (
+                    Fault::CutController(controller, true),
+                    Some(Fault::CutController(controller, false)),
+                ),
                 9 => (Fault::Nats(true), Some(Fault::Nats(false))),
                 10 | 11 => {
                     let manifest = (!self.rng.percent(30)).then(|| manifest(&app, &mut self.rng));
@@ -169,7 +201,14 @@ impl World {
                         doubled: self.rng.between(0, 20),
                         delay_ms: self.rng.between(0, 1500),
                     };
-                    (storm, Some(Fault::Weather { loss: 0, doubled: 0, delay_ms: 0 }))
+                    (
+                        storm,
+                        Some(Fault::Weather {
+                            loss: 0,
+                            doubled: 0,
+                            delay_ms: 0,
+                        }),
+                    )
                 }
             };
             self.at(at, Action::Fault(pair.0));
@@ -223,7 +262,11 @@ pub(super) fn manifest(name: &str, rng: &mut Rng) -> Arc<Manifest> {
         }
     };
     let scaler = |rng: &mut Rng| {
-        let kind = if rng.percent(20) { "daemonscaler" } else { "spreadscaler" };
+        let kind = if rng.percent(20) {
+            "daemonscaler"
+        } else {
+            "spreadscaler"
+        };
         let instances = rng.between(1, 6);
         json!({"type": kind, "properties": {"instances": instances, "spread": spread(rng)}})
     };

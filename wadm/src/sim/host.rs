@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proto::ctl::{ComponentDescription, Fence, HostInventory, ProviderDescription};
 use proto::event::{
-    ComponentScaleFailed, ComponentScaled, Event, HostStarted, ProviderStartFailed, ProviderStarted, ProviderStopped,
+    ComponentScaleFailed, ComponentScaled, Event, HostStarted, ProviderStartFailed,
+    ProviderStarted, ProviderStopped,
 };
 use proto::id::{ComponentId, ConfigName, HostId, LinkName};
 use proto::pulse::{Pulse, inventory_digest};
@@ -105,23 +106,29 @@ impl SimHost {
     }
 
     pub(super) fn inventory(&self, now: u64) -> HostInventory {
-        let components = self.components.iter().map(|(id, running)| ComponentDescription {
-            id: id.clone(),
-            image_ref: running.image.clone(),
-            name: None,
-            annotations: Some(running.annotations.clone()),
-            revision: 0,
-            max_instances: running.count,
-            limits: None,
-        });
-        let providers = self.providers.iter().map(|(id, running)| ProviderDescription {
-            id: id.clone(),
-            image_ref: Some(without_scheme(&running.image).to_owned()),
-            name: None,
-            revision: 0,
-            annotations: Some(running.annotations.clone()),
-            restarts: None,
-        });
+        let components = self
+            .components
+            .iter()
+            .map(|(id, running)| ComponentDescription {
+                id: id.clone(),
+                image_ref: running.image.clone(),
+                name: None,
+                annotations: Some(running.annotations.clone()),
+                revision: 0,
+                max_instances: running.count,
+                limits: None,
+            });
+        let providers = self
+            .providers
+            .iter()
+            .map(|(id, running)| ProviderDescription {
+                id: id.clone(),
+                image_ref: Some(without_scheme(&running.image).to_owned()),
+                name: None,
+                revision: 0,
+                annotations: Some(running.annotations.clone()),
+                restarts: None,
+            });
         HostInventory {
             components: components.collect(),
             providers: providers.collect(),
@@ -156,11 +163,23 @@ impl SimHost {
     /// Takes a command: the answer, what is told at once, and work that takes a while.
     pub(super) fn take(&mut self, command: &Command) -> (Reply, Vec<Event>, Option<Job>) {
         if self.refuses {
-            return (Reply::Refused("the host has other plans".to_owned()), Vec::new(), None);
+            return (
+                Reply::Refused("the host has other plans".to_owned()),
+                Vec::new(),
+                None,
+            );
         }
         let accepted = Reply::Accepted(String::new());
         match command {
-            Command::Scale { id, image, count, annotations, config, update, .. } => {
+            Command::Scale {
+                id,
+                image,
+                count,
+                annotations,
+                config,
+                update,
+                ..
+            } => {
                 let wanted = Running {
                     image: image.clone(),
                     count: *count,
@@ -170,17 +189,38 @@ impl SimHost {
                 let (events, job) = self.scale(id, wanted, *update);
                 (accepted, events, job)
             }
-            Command::StartProvider { id, image, annotations, config, .. } => {
+            Command::StartProvider {
+                id,
+                image,
+                annotations,
+                config,
+                ..
+            } => {
                 if self.providers.contains_key(id) || !self.starting.insert(id.clone()) {
                     let message = "provider with that ID is already running".to_owned();
                     return (Reply::Refused(message), Vec::new(), None);
                 }
-                let wanted =
-                    Running { image: image.clone(), count: 1, annotations: annotations.clone(), config: config.clone() };
-                (accepted, Vec::new(), Some(Job::Provider { id: id.clone(), wanted }))
+                let wanted = Running {
+                    image: image.clone(),
+                    count: 1,
+                    annotations: annotations.clone(),
+                    config: config.clone(),
+                };
+                (
+                    accepted,
+                    Vec::new(),
+                    Some(Job::Provider {
+                        id: id.clone(),
+                        wanted,
+                    }),
+                )
             }
             Command::StopProvider { id, .. } => match self.providers.remove(id) {
-                None => (Reply::Refused("provider with that ID is not running".to_owned()), Vec::new(), None),
+                None => (
+                    Reply::Refused("provider with that ID is not running".to_owned()),
+                    Vec::new(),
+                    None,
+                ),
                 Some(running) => {
                     let event = Event::ProviderStopped(ProviderStopped {
                         host_id: self.id.clone(),
@@ -195,14 +235,25 @@ impl SimHost {
                 }
             },
             // Records are the lattice's, not a host's.
-            Command::PutLink(_) | Command::DeleteLink(_) | Command::PutConfig { .. } | Command::DeleteConfig(_) => {
-                (accepted, Vec::new(), None)
-            }
+            Command::PutLink(_)
+            | Command::DeleteLink(_)
+            | Command::PutConfig { .. }
+            | Command::DeleteConfig(_) => (accepted, Vec::new(), None),
         }
     }
 
-    fn scale(&mut self, id: &ComponentId, wanted: Running, update: bool) -> (Vec<Event>, Option<Job>) {
-        let job = |wanted| Some(Job::Component { id: id.clone(), wanted });
+    fn scale(
+        &mut self,
+        id: &ComponentId,
+        wanted: Running,
+        update: bool,
+    ) -> (Vec<Event>, Option<Job>) {
+        let job = |wanted| {
+            Some(Job::Component {
+                id: id.clone(),
+                wanted,
+            })
+        };
         match self.components.get(id).cloned() {
             None if wanted.count == 0 => (vec![self.scaled(id, &wanted)], None),
             None => (Vec::new(), job(wanted)),
@@ -217,8 +268,14 @@ impl SimHost {
             }
             Some(running) if running.count != wanted.count || running.config != wanted.config => {
                 // The image stays, the marks are taken over, the event shows those of before.
-                let now = Running { image: running.image.clone(), ..wanted };
-                let shown = Running { annotations: running.annotations, ..now.clone() };
+                let now = Running {
+                    image: running.image.clone(),
+                    ..wanted
+                };
+                let shown = Running {
+                    annotations: running.annotations,
+                    ..now.clone()
+                };
                 self.components.insert(id.clone(), now);
                 (vec![self.scaled(id, &shown)], None)
             }
@@ -229,8 +286,12 @@ impl SimHost {
     /// Work is done: what is told of it. `missing` is a config that does not exist.
     pub(super) fn finish(&mut self, job: Job, missing: Option<ConfigName>) -> Vec<Event> {
         let error = |image: &str, failing: &BTreeSet<String>| match missing {
-            Some(ref name) => Some(format!("Unable to fetch requested config: Config {name} does not exist")),
-            None => failing.contains(image).then(|| format!("cannot fetch {image}: 401 denied")),
+            Some(ref name) => Some(format!(
+                "Unable to fetch requested config: Config {name} does not exist"
+            )),
+            None => failing
+                .contains(image)
+                .then(|| format!("cannot fetch {image}: 401 denied")),
         };
         match job {
             Job::Component { id, wanted } => {
@@ -247,7 +308,11 @@ impl SimHost {
                 }
                 let event = self.scaled(&id, &wanted);
                 let fresh = self.components.insert(id, wanted).is_none();
-                if fresh { vec![event.clone(), event] } else { vec![event] }
+                if fresh {
+                    vec![event.clone(), event]
+                } else {
+                    vec![event]
+                }
             }
             Job::Provider { id, wanted } => {
                 self.starting.remove(&id);

@@ -10,9 +10,9 @@ mod host;
 mod rng;
 mod scale;
 mod store;
-mod world;
 #[cfg(test)]
 mod tests;
+mod world;
 
 use std::time::Duration;
 
@@ -55,10 +55,18 @@ pub fn run(args: &SimulateArgs) -> std::process::ExitCode {
                 return std::process::ExitCode::FAILURE;
             }
         }
-        println!("{seeds} seeds from {} on: all settled, no rule broken", args.seed);
+        println!(
+            "{seeds} seeds from {} on: all settled, no rule broken",
+            args.seed
+        );
         return std::process::ExitCode::SUCCESS;
     }
-    let size = Size { hosts: args.hosts, apps: args.apps, instances: args.instances, seed: args.seed };
+    let size = Size {
+        hosts: args.hosts,
+        apps: args.apps,
+        instances: args.instances,
+        seed: args.seed,
+    };
     println!("{}", simulate(&size));
     std::process::ExitCode::SUCCESS
 }
@@ -109,7 +117,11 @@ fn live(world: &mut World) -> Result<(), String> {
         return Err(broken);
     }
     if !differences.is_empty() {
-        return Err(format!("{} s after the last fault: {}", SETTLE / 1000, differences.join("; ")));
+        return Err(format!(
+            "{} s after the last fault: {}",
+            SETTLE / 1000,
+            differences.join("; ")
+        ));
     }
     let settled = world.now;
     world.run_until(settled + SILENCE);
@@ -125,7 +137,10 @@ fn live(world: &mut World) -> Result<(), String> {
 }
 
 fn scenario(seed: u64) -> World {
-    let timing = Timing { heartbeat_lost_after: Duration::from_secs(12), resync_every: Duration::from_secs(20) };
+    let timing = Timing {
+        heartbeat_lost_after: Duration::from_secs(12),
+        resync_every: Duration::from_secs(20),
+    };
     let mut world = World::new(seed, timing);
     world.heartbeat_ms = 5000;
     let hosts = world.rng.between(2, 6);
@@ -135,14 +150,18 @@ fn scenario(seed: u64) -> World {
         let zone = ZONES[world.rng.index(ZONES.len())];
         let pulse = world.rng.between(1000, 1500);
         // Letters and digits are a host id whatever the number.
-        let Ok(id) = HostId::new(format!("N{number}")) else { continue };
+        let Ok(id) = HostId::new(format!("N{number}")) else {
+            continue;
+        };
         let labels = [("zone".to_owned(), zone.to_owned())].into();
         world.add_host(SimHost::new(id, labels, ours, pulse));
     }
     for _ in 0..world.rng.between(1, 3) {
         world.add_controller();
     }
-    let apps: Vec<String> = (0..world.rng.between(1, 4)).map(|number| format!("app{number}")).collect();
+    let apps: Vec<String> = (0..world.rng.between(1, 4))
+        .map(|number| format!("app{number}"))
+        .collect();
     for app in &apps {
         let at = world.rng.between(0, 6000);
         let first = manifest(app, &mut world.rng);

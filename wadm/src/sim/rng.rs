@@ -33,6 +33,10 @@ impl Rng {
     }
 
     pub(super) fn pick<'a, T>(&mut self, list: &'a [T]) -> Option<&'a T> {
-        if list.is_empty() { None } else { list.get(self.index(list.len())) }
+        if list.is_empty() {
+            None
+        } else {
+            list.get(self.index(list.len()))
+        }
     }
 }

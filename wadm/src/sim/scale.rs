@@ -61,7 +61,9 @@ const STEADY: u64 = 20_000;
 pub fn simulate(size: &Size) -> SizeReport {
     let mut world = World::new(size.seed, Timing::default());
     for number in 0..size.hosts {
-        let Ok(id) = HostId::new(format!("N{number:06}")) else { continue };
+        let Ok(id) = HostId::new(format!("N{number:06}")) else {
+            continue;
+        };
         let labels = [("zone".to_owned(), ZONES[number % ZONES.len()].to_owned())].into();
         world.add_host(SimHost::new(id, labels, true, 1000));
     }
@@ -70,15 +72,22 @@ pub fn simulate(size: &Size) -> SizeReport {
     world.measure = true;
     for number in 0..size.apps {
         let manifest = application(number, size.instances);
-        world.at(DEPLOY_AT, Action::Fault(Fault::Deploy(format!("app{number}"), manifest)));
+        world.at(
+            DEPLOY_AT,
+            Action::Fault(Fault::Deploy(format!("app{number}"), manifest)),
+        );
     }
     let converged = converge(&mut world, DEPLOY_AT);
-    let (commands, deploy_cpu, worst_step) =
-        (world.tally.commands, world.tally.step_time, world.tally.worst_step);
+    let (commands, deploy_cpu, worst_step) = (
+        world.tally.commands,
+        world.tally.step_time,
+        world.tally.worst_step,
+    );
     world.run_until(world.now + 10_000);
     let before = (world.tally.commands, world.tally.step_time);
     world.run_until(world.now + STEADY);
-    let steady_share = (world.tally.step_time - before.1).as_secs_f64() / Duration::from_millis(STEADY).as_secs_f64();
+    let steady_share = (world.tally.step_time - before.1).as_secs_f64()
+        / Duration::from_millis(STEADY).as_secs_f64();
     let steady_commands = world.tally.commands - before.0;
     let (at, cpu) = (world.now, world.tally.step_time);
     world.at(at, Action::Fault(Fault::CrashHost(0)));
@@ -105,7 +114,9 @@ fn converge(world: &mut World, from: u64) -> Option<Duration> {
         world.run_until(world.now + 500);
         let quiet = world.tally.last_command > from && world.now > world.tally.last_command + 1000;
         if quiet && world.differences().is_empty() {
-            return Some(Duration::from_millis(world.tally.last_change.max(from) - from));
+            return Some(Duration::from_millis(
+                world.tally.last_change.max(from) - from,
+            ));
         }
     }
     None
@@ -130,13 +141,19 @@ fn application(number: usize, instances: u32) -> Option<std::sync::Arc<proto::ma
                 {"type": "spreadscaler", "properties": {"instances": 1}}]}
         ]}
     });
-    serde_json::from_value(manifest).ok().map(std::sync::Arc::new)
+    serde_json::from_value(manifest)
+        .ok()
+        .map(std::sync::Arc::new)
 }
 
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+    line.split_whitespace()
+        .nth(1)?
+        .parse::<u64>()
+        .ok()
+        .map(|kib| kib * 1024)
 }
 
 impl fmt::Display for SizeReport {
@@ -151,15 +168,28 @@ impl fmt::Display for SizeReport {
             ("hosts", self.size.hosts.to_string()),
             ("applications", self.size.apps.to_string()),
             ("instances", placements.to_string()),
-            ("deploy until all runs (lattice time)", seconds(self.converged_in)),
+            (
+                "deploy until all runs (lattice time)",
+                seconds(self.converged_in),
+            ),
             ("commands for it", self.commands.to_string()),
             ("controller time for it", millis(self.deploy_cpu)),
             ("longest pass", millis(self.worst_step)),
-            ("steady state, share of a core", format!("{:.1} %", self.steady_share * 100.0)),
+            (
+                "steady state, share of a core",
+                format!("{:.1} %", self.steady_share * 100.0),
+            ),
             ("commands in steady state", self.steady_commands.to_string()),
-            ("a host lost until its work runs elsewhere", seconds(self.replaced_in)),
+            (
+                "a host lost until its work runs elsewhere",
+                seconds(self.replaced_in),
+            ),
             ("controller time for it", millis(self.lost_cpu)),
-            ("peak memory, hosts included", self.memory.map_or("?".to_owned(), |bytes| format!("{} MiB", bytes >> 20))),
+            (
+                "peak memory, hosts included",
+                self.memory
+                    .map_or("?".to_owned(), |bytes| format!("{} MiB", bytes >> 20)),
+            ),
         ];
         for (index, (name, value)) in rows.iter().enumerate() {
             if index > 0 {

@@ -80,7 +80,9 @@ impl Store {
             Command::DeleteConfig(name) => {
                 self.configs.remove(name);
             }
-            Command::Scale { .. } | Command::StartProvider { .. } | Command::StopProvider { .. } => {}
+            Command::Scale { .. }
+            | Command::StartProvider { .. }
+            | Command::StopProvider { .. } => {}
         }
         Ok(())
     }
@@ -96,6 +98,9 @@ impl Store {
             lease.term += 1;
         }
         lease.expires = now + length;
-        Some(Fence { controller: format!("wadm{controller}"), term: lease.term })
+        Some(Fence {
+            controller: format!("wadm{controller}"),
+            term: lease.term,
+        })
     }
 }

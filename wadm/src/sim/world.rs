@@ -44,8 +44,18 @@ pub(super) enum Action {
     Hear(usize, u32, Box<Input>),
     Step(usize, u32),
     Lease(usize, u32),
-    Command { controller: usize, life: u32, id: CommandId, command: Box<Command>, fence: Fence },
-    Ask { controller: usize, life: u32, request: Request },
+    Command {
+        controller: usize,
+        life: u32,
+        id: CommandId,
+        command: Box<Command>,
+        fence: Fence,
+    },
+    Ask {
+        controller: usize,
+        life: u32,
+        request: Request,
+    },
     Fault(super::faults::Fault),
 }
 
@@ -125,7 +135,8 @@ impl World {
 
     pub(super) fn at(&mut self, time: u64, action: Action) {
         self.sequence += 1;
-        self.queue.insert((time.max(self.now), self.sequence), action);
+        self.queue
+            .insert((time.max(self.now), self.sequence), action);
     }
 
     pub(super) fn note(&mut self, line: impl FnOnce() -> String) {
@@ -153,7 +164,9 @@ impl World {
     /// Runs until `end`, or until a rule is broken.
     pub(super) fn run_until(&mut self, end: u64) {
         while self.tally.broken.is_none() {
-            let Some(entry) = self.queue.first_entry() else { break };
+            let Some(entry) = self.queue.first_entry() else {
+                break;
+            };
             let at = entry.key().0;
             if at > end {
                 break;
@@ -173,10 +186,20 @@ impl World {
             Action::Hear(controller, life, input) => self.hear(controller, life, *input),
             Action::Step(controller, life) => self.step(controller, life),
             Action::Lease(controller, life) => self.lease(controller, life),
-            Action::Command { controller, life, id, command, fence } => {
+            Action::Command {
+                controller,
+                life,
+                id,
+                command,
+                fence,
+            } => {
                 self.command(controller, life, id, &command, &fence);
             }
-            Action::Ask { controller, life, request } => self.answer(controller, life, request),
+            Action::Ask {
+                controller,
+                life,
+                request,
+            } => self.answer(controller, life, request),
             Action::Fault(fault) => self.fault(fault),
         }
     }
@@ -226,7 +249,11 @@ impl World {
             return;
         }
         let (Job::Component { wanted, .. } | Job::Provider { wanted, .. }) = &job;
-        let missing = wanted.config.iter().find(|name| !self.store.configs.contains_key(*name)).cloned();
+        let missing = wanted
+            .config
+            .iter()
+            .find(|name| !self.store.configs.contains_key(*name))
+            .cloned();
         for event in self.hosts[index].finish(job, missing) {
             self.emit(index, event);
         }
@@ -238,7 +265,10 @@ impl World {
             self.note(|| format!("event {} of host {index}", event.name()));
         }
         let source = self.hosts[index].id.clone();
-        self.tell_all(index, || Input::Event { source: source.clone(), event: event.clone() });
+        self.tell_all(index, || Input::Event {
+            source: source.clone(),
+            event: event.clone(),
+        });
     }
 
     /// A host's message to every controller.
@@ -259,10 +289,18 @@ impl World {
         if lossy && self.weather.loss > 0 && self.rng.percent(self.weather.loss) {
             return;
         }
-        let copies = if lossy && self.weather.doubled > 0 && self.rng.percent(self.weather.doubled) { 2 } else { 1 };
+        let copies = if lossy && self.weather.doubled > 0 && self.rng.percent(self.weather.doubled)
+        {
+            2
+        } else {
+            1
+        };
         for _ in 0..copies {
             let latency = self.latency();
-            self.at(self.now + latency, Action::Hear(controller, life, Box::new(input.clone())));
+            self.at(
+                self.now + latency,
+                Action::Hear(controller, life, Box::new(input.clone())),
+            );
         }
     }
 
@@ -279,7 +317,15 @@ impl World {
 
     pub(super) fn add_controller(&mut self) {
         let core = Controller::new(self.timing.clone());
-        let up = SimController { core, up: true, cut: false, life: 0, fence: None, until: 0, step_at: None };
+        let up = SimController {
+            core,
+            up: true,
+            cut: false,
+            life: 0,
+            fence: None,
+            until: 0,
+            step_at: None,
+        };
         self.controllers.push(up);
         self.start_controller(self.controllers.len() - 1);
     }
@@ -306,7 +352,10 @@ impl World {
         if self.weather.nats_down || self.controllers[index].cut || !self.controllers[index].up {
             return;
         }
-        let store = Input::Store { deployed: self.store.deployed.clone(), retired: self.store.retired.clone() };
+        let store = Input::Store {
+            deployed: self.store.deployed.clone(),
+            retired: self.store.retired.clone(),
+        };
         let links = Input::Links(self.store.links.values().flatten().cloned().collect());
         let configs = Input::Configs(self.store.configs.clone());
         for input in [store, links, configs] {
@@ -363,7 +412,9 @@ impl World {
             self.tally.step_time += took;
             self.tally.worst_step = self.tally.worst_step.max(took);
         }
-        let wake = controller.core.wake_at().map_or(self.now + 1000, |at| at.0.clamp(self.now + 5, self.now + 1000));
+        let wake = controller.core.wake_at().map_or(self.now + 1000, |at| {
+            at.0.clamp(self.now + 5, self.now + 1000)
+        });
         for output in outputs {
             self.carry_out(index, output);
         }
@@ -389,8 +440,13 @@ impl World {
                 let again = self.weather.doubled > 0 && self.rng.percent(self.weather.doubled);
                 let command = Box::new(command);
                 for extra in 0..=u64::from(again) {
-                    let action =
-                        Action::Command { controller: index, life, id, command: command.clone(), fence: fence.clone() };
+                    let action = Action::Command {
+                        controller: index,
+                        life,
+                        id,
+                        command: command.clone(),
+                        fence: fence.clone(),
+                    };
                     self.at(self.now + latency + extra * 3, action);
                 }
             }
@@ -399,10 +455,22 @@ impl World {
                     return;
                 }
                 let latency = self.latency();
-                self.at(self.now + latency, Action::Ask { controller: index, life, request });
+                self.at(
+                    self.now + latency,
+                    Action::Ask {
+                        controller: index,
+                        life,
+                        request,
+                    },
+                );
             }
             Output::Publish { name, status } => {
-                self.note(|| format!("wadm{index}: {name} is {}: {}", status.status.kind, status.status.message));
+                self.note(|| {
+                    format!(
+                        "wadm{index}: {name} is {}: {}",
+                        status.status.kind, status.status.message
+                    )
+                });
                 if self.is_connected(index) {
                     self.statuses.insert(name, status);
                 }
@@ -414,7 +482,12 @@ impl World {
                     if manifests.is_empty() {
                         current.clear();
                     } else {
-                        current.extend(manifests.into_iter().filter(|m| !current.contains(m)).collect::<Vec<_>>());
+                        current.extend(
+                            manifests
+                                .into_iter()
+                                .filter(|m| !current.contains(m))
+                                .collect::<Vec<_>>(),
+                        );
                     }
                 }
             }
@@ -426,8 +499,14 @@ impl World {
     }
 
     fn unanswered(&mut self, index: usize, life: u32, id: CommandId) {
-        let input = Input::Reply { id, reply: Reply::Unanswered };
-        self.at(self.now + REQUEST_TIMEOUT, Action::Hear(index, life, Box::new(input)));
+        let input = Input::Reply {
+            id,
+            reply: Reply::Unanswered,
+        };
+        self.at(
+            self.now + REQUEST_TIMEOUT,
+            Action::Hear(index, life, Box::new(input)),
+        );
     }
 
     fn host_index(&self, id: &HostId) -> Option<usize> {
@@ -435,11 +514,20 @@ impl World {
     }
 
     /// A command arrives where it was sent to.
-    fn command(&mut self, index: usize, life: u32, id: CommandId, command: &Command, fence: &Fence) {
+    fn command(
+        &mut self,
+        index: usize,
+        life: u32,
+        id: CommandId,
+        command: &Command,
+        fence: &Fence,
+    ) {
         let host = match command.host() {
             Some(host) => self.host_index(host),
             None => {
-                let up: Vec<usize> = (0..self.hosts.len()).filter(|at| self.hosts[*at].reachable()).collect();
+                let up: Vec<usize> = (0..self.hosts.len())
+                    .filter(|at| self.hosts[*at].reachable())
+                    .collect();
                 self.rng.pick(&up).copied()
             }
         };
@@ -493,14 +581,20 @@ impl World {
     /// Every controller's watch tells it; a watch loses nothing, but may be late.
     pub(super) fn record_changed(&mut self, command: &Command) {
         let input = match command {
-            Command::PutLink(proto::link::Link { source_id: source, .. })
+            Command::PutLink(proto::link::Link {
+                source_id: source, ..
+            })
             | Command::DeleteLink(proto::link::LinkKey { source, .. }) => {
                 let links = self.store.links.get(source).cloned().unwrap_or_default();
-                Input::LinksOf { source: source.clone(), links }
+                Input::LinksOf {
+                    source: source.clone(),
+                    links,
+                }
             }
-            Command::PutConfig { name, .. } | Command::DeleteConfig(name) => {
-                Input::Config { name: name.clone(), value: self.store.configs.get(name).cloned() }
-            }
+            Command::PutConfig { name, .. } | Command::DeleteConfig(name) => Input::Config {
+                name: name.clone(),
+                value: self.store.configs.get(name).cloned(),
+            },
             _ => return,
         };
         for controller in 0..self.controllers.len() {
@@ -513,12 +607,18 @@ impl World {
     /// What a watch tells arrives in order: the latency is the same for all.
     pub(super) fn deliver_in_order(&mut self, controller: usize, input: Input) {
         let life = self.controllers[controller].life;
-        self.at(self.now + 5, Action::Hear(controller, life, Box::new(input)));
+        self.at(
+            self.now + 5,
+            Action::Hear(controller, life, Box::new(input)),
+        );
     }
 
     fn deliver_reply(&mut self, index: usize, life: u32, id: CommandId, reply: Reply) {
         let latency = self.latency();
-        self.at(self.now + latency, Action::Hear(index, life, Box::new(Input::Reply { id, reply })));
+        self.at(
+            self.now + latency,
+            Action::Hear(index, life, Box::new(Input::Reply { id, reply })),
+        );
     }
 
     /// A question arrives.
@@ -537,12 +637,26 @@ impl World {
             }
             Request::Inventory(id) => {
                 let Some(host) = self.host_index(&id).filter(|host| self.hosts[*host].up) else {
-                    self.deliver(index, Input::NoInventory { host: id, no_responders: true }, false);
+                    self.deliver(
+                        index,
+                        Input::NoInventory {
+                            host: id,
+                            no_responders: true,
+                        },
+                        false,
+                    );
                     return;
                 };
                 if self.hosts[host].reachable() {
                     let inventory = self.hosts[host].inventory(self.now);
-                    self.deliver(index, Input::Inventory { host: id, inventory }, true);
+                    self.deliver(
+                        index,
+                        Input::Inventory {
+                            host: id,
+                            inventory,
+                        },
+                        true,
+                    );
                 }
             }
             Request::Links => {
@@ -577,7 +691,11 @@ impl World {
             return;
         }
         let now = self.now;
-        let claimed = if self.is_connected(index) { self.store.claim(index, now, LEASE) } else { None };
+        let claimed = if self.is_connected(index) {
+            self.store.claim(index, now, LEASE)
+        } else {
+            None
+        };
         let controller = &mut self.controllers[index];
         match claimed {
             Some(fence) => {

@@ -26,10 +26,18 @@ enum Source {
 
 impl View {
     /// A host's event; `sent` is the host's own time.
-    pub fn apply_event(&mut self, source: &HostId, event: &Event, sent: Option<Time>, now: Time) -> Changes {
+    pub fn apply_event(
+        &mut self,
+        source: &HostId,
+        event: &Event,
+        sent: Option<Time>,
+        now: Time,
+    ) -> Changes {
         let mut changes = Changes::default();
         match event {
-            Event::HostStarted(data) => self.started(source, &data.labels, &data.friendly_name, now, &mut changes),
+            Event::HostStarted(data) => {
+                self.started(source, &data.labels, &data.friendly_name, now, &mut changes)
+            }
             Event::HostHeartbeat(data) => {
                 self.inventory(source, data, Source::Heartbeat(sent), now, &mut changes);
             }
@@ -44,7 +52,9 @@ impl View {
                     error: data.error.clone(),
                 });
             }
-            Event::ProviderStarted(data) => self.provider_started(source, data, sent, now, &mut changes),
+            Event::ProviderStarted(data) => {
+                self.provider_started(source, data, sent, now, &mut changes)
+            }
             Event::ProviderStartFailed(data) => {
                 self.touch(source, now, &mut changes);
                 changes.failures.push(StartFailure {
@@ -60,15 +70,25 @@ impl View {
                     self.set_instance(source, &data.provider_id, None, now, &mut changes);
                 }
             }
-            Event::HealthCheckPassed(data) => self.health(source, &data.provider_id, Health::Passed, now, &mut changes),
-            Event::HealthCheckFailed(data) => self.health(source, &data.provider_id, Health::Failed, now, &mut changes),
-            Event::HealthCheckStatus(_) | Event::LinkdefSetFailed(_) => self.touch(source, now, &mut changes),
+            Event::HealthCheckPassed(data) => {
+                self.health(source, &data.provider_id, Health::Passed, now, &mut changes)
+            }
+            Event::HealthCheckFailed(data) => {
+                self.health(source, &data.provider_id, Health::Failed, now, &mut changes)
+            }
+            Event::HealthCheckStatus(_) | Event::LinkdefSetFailed(_) => {
+                self.touch(source, now, &mut changes)
+            }
             Event::LinkdefSet(_) | Event::LinkdefDeleted(_) => {
                 self.touch(source, now, &mut changes);
                 changes.links_stale = true;
             }
-            Event::ConfigSet(data) => self.config_touched(source, &data.config_name, now, &mut changes),
-            Event::ConfigDeleted(data) => self.config_touched(source, &data.config_name, now, &mut changes),
+            Event::ConfigSet(data) => {
+                self.config_touched(source, &data.config_name, now, &mut changes)
+            }
+            Event::ConfigDeleted(data) => {
+                self.config_touched(source, &data.config_name, now, &mut changes)
+            }
             Event::LabelsChanged(data) => {
                 self.touch(source, now, &mut changes);
                 self.set_labels(source, &data.labels, &mut changes);
@@ -82,15 +102,27 @@ impl View {
     pub fn apply_pulse(&mut self, pulse: &Pulse, now: Time) -> Changes {
         let mut changes = Changes::default();
         self.touch(&pulse.host_id, now, &mut changes);
-        let Some(host) = self.hosts.get_mut(&pulse.host_id) else { return changes };
+        let Some(host) = self.hosts.get_mut(&pulse.host_id) else {
+            return changes;
+        };
         let first = host.pulse.is_none();
         // A late pulse is no restart: only one that begins again is.
-        let again = host.pulse.as_ref().is_some_and(|last| pulse.sequence <= 2 && last.sequence > pulse.sequence + 5);
-        let late = host.pulse.as_ref().is_some_and(|last| pulse.sequence < last.sequence) && !again;
+        let again = host
+            .pulse
+            .as_ref()
+            .is_some_and(|last| pulse.sequence <= 2 && last.sequence > pulse.sequence + 5);
+        let late = host
+            .pulse
+            .as_ref()
+            .is_some_and(|last| pulse.sequence < last.sequence)
+            && !again;
         if !late {
             let interval = Duration::from_millis(pulse.interval_ms.clamp(50, 60_000));
-            host.pulse =
-                Some(PulseState { interval, sequence: pulse.sequence, digest: pulse.inventory_digest.clone() });
+            host.pulse = Some(PulseState {
+                interval,
+                sequence: pulse.sequence,
+                digest: pulse.inventory_digest.clone(),
+            });
         }
         if again && host.restart(now) {
             host.asked = None;
@@ -120,7 +152,12 @@ impl View {
     }
 
     /// An answer to our question for the inventory.
-    pub fn apply_inventory(&mut self, id: &HostId, inventory: &HostInventory, now: Time) -> Changes {
+    pub fn apply_inventory(
+        &mut self,
+        id: &HostId,
+        inventory: &HostInventory,
+        now: Time,
+    ) -> Changes {
         let mut changes = Changes::default();
         self.inventory(id, inventory, Source::Answer, now, &mut changes);
         changes
@@ -131,9 +168,13 @@ impl View {
         let mut changes = Changes::default();
         let mut by_source: BTreeMap<ComponentId, Vec<Link>> = BTreeMap::new();
         for link in links {
-            by_source.entry(link.source_id.clone()).or_default().push(link);
+            by_source
+                .entry(link.source_id.clone())
+                .or_default()
+                .push(link);
         }
-        let sources: BTreeSet<ComponentId> = self.links.keys().chain(by_source.keys()).cloned().collect();
+        let sources: BTreeSet<ComponentId> =
+            self.links.keys().chain(by_source.keys()).cloned().collect();
         for source in sources {
             if self.links.get(&source) != by_source.get(&source) || !self.links_known {
                 changes.sources.insert(source);
@@ -161,14 +202,18 @@ impl View {
     /// All configs; from here on each change is told.
     pub fn apply_configs(&mut self, configs: BTreeMap<ConfigName, ConfigValue>) -> Changes {
         let mut changes = Changes::default();
-        let names: BTreeSet<ConfigName> = self.configs.keys().chain(configs.keys()).cloned().collect();
+        let names: BTreeSet<ConfigName> =
+            self.configs.keys().chain(configs.keys()).cloned().collect();
         for name in names {
             let before = self.config(&name).flatten();
             if before != configs.get(&name) {
                 changes.configs.insert(name);
             }
         }
-        self.configs = configs.into_iter().map(|(name, value)| (name, Some(value))).collect();
+        self.configs = configs
+            .into_iter()
+            .map(|(name, value)| (name, Some(value)))
+            .collect();
         self.configs_complete = true;
         changes
     }
@@ -208,8 +253,18 @@ impl View {
         }
     }
 
-    fn started(&mut self, id: &HostId, labels: &Labels, name: &str, now: Time, changes: &mut Changes) {
-        let young = self.hosts.get(id).is_some_and(|host| host.known && host.uptime == 0 && host.instances.is_empty());
+    fn started(
+        &mut self,
+        id: &HostId,
+        labels: &Labels,
+        name: &str,
+        now: Time,
+        changes: &mut Changes,
+    ) {
+        let young = self
+            .hosts
+            .get(id)
+            .is_some_and(|host| host.known && host.uptime == 0 && host.instances.is_empty());
         self.touch(id, now, changes);
         self.set_labels(id, labels, changes);
         if let Some(host) = self.hosts.get_mut(id) {
@@ -225,7 +280,9 @@ impl View {
     }
 
     pub(super) fn remove_host(&mut self, id: &HostId, changes: &mut Changes) {
-        let Some(host) = self.hosts.get(id) else { return };
+        let Some(host) = self.hosts.get(id) else {
+            return;
+        };
         let ids: Vec<ComponentId> = host.instances.keys().cloned().collect();
         for instance in ids {
             self.set_instance(id, &instance, None, Time::default(), changes);
@@ -252,17 +309,28 @@ impl View {
     }
 
     fn ask_if_stale(&mut self, id: &HostId, now: Time, changes: &mut Changes) {
-        let Some(host) = self.hosts.get_mut(id) else { return };
+        let Some(host) = self.hosts.get_mut(id) else {
+            return;
+        };
         let told = host.pulse.as_ref().and_then(|pulse| pulse.digest.as_ref());
         let stale = !host.known || told.is_some_and(|digest| host.digest.as_ref() != Some(digest));
-        let waiting = host.asked.is_some_and(|asked| now.since(asked) < Duration::from_millis(700));
+        let waiting = host
+            .asked
+            .is_some_and(|asked| now.since(asked) < Duration::from_millis(700));
         if stale && !waiting {
             host.asked = Some(now);
             changes.ask.insert(id.clone());
         }
     }
 
-    fn inventory(&mut self, id: &HostId, inventory: &HostInventory, from: Source, now: Time, changes: &mut Changes) {
+    fn inventory(
+        &mut self,
+        id: &HostId,
+        inventory: &HostInventory,
+        from: Source,
+        now: Time,
+        changes: &mut Changes,
+    ) {
         if let (Source::Heartbeat(Some(sent)), Some(host)) = (from, self.hosts.get_mut(id)) {
             if host.heartbeat_time.is_some_and(|last| sent < last) {
                 self.touch(id, now, changes);
@@ -272,7 +340,9 @@ impl View {
         }
         self.touch(id, now, changes);
         self.set_labels(id, &inventory.labels, changes);
-        let Some(host) = self.hosts.get_mut(id) else { return };
+        let Some(host) = self.hosts.get_mut(id) else {
+            return;
+        };
         host.name.clone_from(&inventory.friendly_name);
         host.version.clone_from(&inventory.version);
         if inventory.uptime_seconds + 1 < host.uptime && host.restart(now) {
@@ -280,11 +350,20 @@ impl View {
         }
         host.uptime = inventory.uptime_seconds;
         // What changed by an event after the question was asked may be newer than the answer.
-        let asked = if from == Source::Answer { host.asked } else { None };
+        let asked = if from == Source::Answer {
+            host.asked
+        } else {
+            None
+        };
         let mut fresh = true;
         let was_known = std::mem::replace(&mut host.known, true);
         let listed = instances(inventory, now);
-        let all: BTreeSet<ComponentId> = host.instances.keys().chain(listed.keys()).cloned().collect();
+        let all: BTreeSet<ComponentId> = host
+            .instances
+            .keys()
+            .chain(listed.keys())
+            .cloned()
+            .collect();
         let changed_since: Vec<ComponentId> = all
             .iter()
             .filter(|instance| was_known && host.changed_since(instance, asked, from))
@@ -304,8 +383,16 @@ impl View {
             }
             if !was_known {
                 changes.hosts.insert(id.clone());
-                changes.workloads.extend(host.instances.keys().map(|instance| (id.clone(), instance.clone())));
-                changes.applications.extend(host.instances.values().filter_map(|i| i.application().map(str::to_owned)));
+                changes.workloads.extend(
+                    host.instances
+                        .keys()
+                        .map(|instance| (id.clone(), instance.clone())),
+                );
+                changes.applications.extend(
+                    host.instances
+                        .values()
+                        .filter_map(|i| i.application().map(str::to_owned)),
+                );
                 self.membership += 1;
             }
         }
@@ -313,7 +400,9 @@ impl View {
 
     /// Whether an event is news: not older than what the host told before.
     fn is_new(&mut self, host: &HostId, id: &ComponentId, sent: Option<Time>) -> bool {
-        let (Some(host), Some(sent)) = (self.hosts.get_mut(host), sent) else { return true };
+        let (Some(host), Some(sent)) = (self.hosts.get_mut(host), sent) else {
+            return true;
+        };
         if host.heartbeat_time.is_some_and(|last| sent < last) {
             return false;
         }
@@ -326,7 +415,14 @@ impl View {
         }
     }
 
-    fn scaled(&mut self, id: &HostId, data: &ComponentScaled, sent: Option<Time>, now: Time, changes: &mut Changes) {
+    fn scaled(
+        &mut self,
+        id: &HostId,
+        data: &ComponentScaled,
+        sent: Option<Time>,
+        now: Time,
+        changes: &mut Changes,
+    ) {
         self.touch(id, now, changes);
         self.stale(id);
         if !self.is_new(id, &data.component_id, sent) {
@@ -335,7 +431,10 @@ impl View {
         if data.max_instances == 0 {
             // After an update upstream says 0 of the new image, though it runs. So a 0 counts only
             // for the image that was known; else the inventory has to tell.
-            let known = self.hosts.get(id).and_then(|host| host.instances.get(&data.component_id));
+            let known = self
+                .hosts
+                .get(id)
+                .and_then(|host| host.instances.get(&data.component_id));
             if known.is_some_and(|known| known.image != data.image_ref || known.since == now) {
                 changes.ask.insert(id.clone());
                 return;
@@ -353,7 +452,11 @@ impl View {
         };
         // An event of a running component shows the marks as they were before; only the inventory
         // shows them as they are.
-        if self.hosts.get(id).is_some_and(|host| host.instances.contains_key(&data.component_id)) {
+        if self
+            .hosts
+            .get(id)
+            .is_some_and(|host| host.instances.contains_key(&data.component_id))
+        {
             changes.ask.insert(id.clone());
         }
         self.set_instance(id, &data.component_id, Some(instance), now, changes);
@@ -382,16 +485,32 @@ impl View {
         }
     }
 
-    fn health(&mut self, id: &HostId, provider: &ComponentId, health: Health, now: Time, changes: &mut Changes) {
+    fn health(
+        &mut self,
+        id: &HostId,
+        provider: &ComponentId,
+        health: Health,
+        now: Time,
+        changes: &mut Changes,
+    ) {
         self.touch(id, now, changes);
-        let instance = self.hosts.get_mut(id).and_then(|host| host.instances.get_mut(provider));
+        let instance = self
+            .hosts
+            .get_mut(id)
+            .and_then(|host| host.instances.get_mut(provider));
         if let Some(instance) = instance.filter(|instance| instance.health != health) {
             instance.health = health;
             changes.workloads.insert((id.clone(), provider.clone()));
         }
     }
 
-    fn config_touched(&mut self, source: &HostId, name: &ConfigName, now: Time, changes: &mut Changes) {
+    fn config_touched(
+        &mut self,
+        source: &HostId,
+        name: &ConfigName,
+        now: Time,
+        changes: &mut Changes,
+    ) {
         self.touch(source, now, changes);
         if !self.configs_complete {
             self.configs.remove(name);
@@ -408,7 +527,9 @@ impl View {
         now: Time,
         changes: &mut Changes,
     ) {
-        let Some(host) = self.hosts.get_mut(host_id) else { return };
+        let Some(host) = self.hosts.get_mut(host_id) else {
+            return;
+        };
         let before = host.instances.remove(id);
         let instance = instance.map(|mut instance| {
             if let Some(before) = before.as_ref().filter(|before| same(before, &instance)) {
@@ -418,7 +539,8 @@ impl View {
             instance
         });
         if before == instance {
-            host.instances.extend(instance.map(|instance| (id.clone(), instance)));
+            host.instances
+                .extend(instance.map(|instance| (id.clone(), instance)));
             return;
         }
         let _ = now;
@@ -439,7 +561,10 @@ impl View {
                     changes.applications.insert(app.to_owned());
                     self.by_app.entry(app.to_owned()).or_default().insert(key);
                 }
-                self.by_id.entry(id.clone()).or_default().insert(host_id.clone());
+                self.by_id
+                    .entry(id.clone())
+                    .or_default()
+                    .insert(host_id.clone());
                 host.instances.insert(id.clone(), instance);
             }
             None => {
@@ -455,7 +580,13 @@ impl View {
 }
 
 impl View {
-    pub(crate) fn pretend_instance(&mut self, host: &HostId, id: &ComponentId, instance: Option<Instance>, now: Time) {
+    pub(crate) fn pretend_instance(
+        &mut self,
+        host: &HostId,
+        id: &ComponentId,
+        instance: Option<Instance>,
+        now: Time,
+    ) {
         let mut changes = Changes::default();
         self.set_instance(host, id, instance, now, &mut changes);
     }
@@ -465,7 +596,9 @@ impl HostView {
     /// Whether an event may have told something newer than an inventory asked for at `asked`.
     fn changed_since(&self, id: &ComponentId, asked: Option<Time>, from: Source) -> bool {
         match from {
-            Source::Heartbeat(Some(sent)) => self.event_times.get(id).is_some_and(|told| *told > sent),
+            Source::Heartbeat(Some(sent)) => {
+                self.event_times.get(id).is_some_and(|told| *told > sent)
+            }
             Source::Heartbeat(None) => false,
             Source::Answer => {
                 let since = self.instances.get(id).map(|instance| instance.since);
@@ -481,19 +614,27 @@ fn same(a: &Instance, b: &Instance) -> bool {
 }
 
 fn instances(inventory: &HostInventory, now: Time) -> BTreeMap<ComponentId, Instance> {
-    let components = inventory.components.iter().filter(|component| component.max_instances > 0).map(|component| {
-        let instance = Instance {
-            kind: Kind::Component,
-            image: component.image_ref.clone(),
-            count: component.max_instances,
-            annotations: component.annotations.clone().unwrap_or_default(),
-            health: Health::Unknown,
-            since: now,
-        };
-        (component.id.clone(), instance)
-    });
+    let components = inventory
+        .components
+        .iter()
+        .filter(|component| component.max_instances > 0)
+        .map(|component| {
+            let instance = Instance {
+                kind: Kind::Component,
+                image: component.image_ref.clone(),
+                count: component.max_instances,
+                annotations: component.annotations.clone().unwrap_or_default(),
+                health: Health::Unknown,
+                since: now,
+            };
+            (component.id.clone(), instance)
+        });
     let providers = inventory.providers.iter().map(|provider| {
-        let image = provider.image_ref.as_deref().map(without_scheme).unwrap_or_default();
+        let image = provider
+            .image_ref
+            .as_deref()
+            .map(without_scheme)
+            .unwrap_or_default();
         let instance = Instance {
             kind: Kind::Provider,
             image: image.to_owned(),

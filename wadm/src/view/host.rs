@@ -56,8 +56,15 @@ impl Instance {
     /// The application in the marks; the empty name for what wadm manages for no one application.
     #[must_use]
     pub fn application(&self) -> Option<&str> {
-        let managed = self.annotations.get(names::MANAGED_BY).is_some_and(|by| by == names::MANAGER);
-        managed.then(|| self.annotations.get(names::APP_SPEC).map_or("", String::as_str))
+        let managed = self
+            .annotations
+            .get(names::MANAGED_BY)
+            .is_some_and(|by| by == names::MANAGER);
+        managed.then(|| {
+            self.annotations
+                .get(names::APP_SPEC)
+                .map_or("", String::as_str)
+        })
     }
 
     /// The scaler id in the marks.
@@ -128,7 +135,9 @@ impl HostView {
 
     /// Notes that it started anew; false when that was noted just before, by another sign of it.
     pub(super) fn restart(&mut self, now: Time) -> bool {
-        let again = self.restarted.is_none_or(|at| now.since(at) >= Duration::from_secs(3));
+        let again = self
+            .restarted
+            .is_none_or(|at| now.since(at) >= Duration::from_secs(3));
         if let Some(pulse) = &mut self.pulse {
             pulse.sequence = 0;
         }
@@ -158,7 +167,9 @@ impl HostView {
     /// Whether it has all of these labels.
     #[must_use]
     pub fn has(&self, requirements: &BTreeMap<String, String>) -> bool {
-        requirements.iter().all(|(key, value)| self.labels.get(key) == Some(value))
+        requirements
+            .iter()
+            .all(|(key, value)| self.labels.get(key) == Some(value))
     }
 
     /// Whether it gets nothing new.
@@ -180,6 +191,10 @@ impl HostView {
     /// What people call it, or its id.
     #[must_use]
     pub fn display(&self) -> &str {
-        if self.name.is_empty() { self.id.as_str() } else { &self.name }
+        if self.name.is_empty() {
+            self.id.as_str()
+        } else {
+            &self.name
+        }
     }
 }

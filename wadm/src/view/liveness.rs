@@ -40,7 +40,9 @@ const REFUSALS_APART: Duration = Duration::from_millis(500);
 impl HostView {
     /// Silence after which the host is asked for a sign of life.
     fn suspect_after(&self) -> Option<Duration> {
-        self.pulse.as_ref().map(|pulse| pulse.interval + Duration::from_millis(600))
+        self.pulse
+            .as_ref()
+            .map(|pulse| pulse.interval + Duration::from_millis(600))
     }
 
     fn lost_after(&self, heartbeat: Duration) -> Duration {
@@ -53,7 +55,11 @@ impl HostView {
     /// When the host counts as lost if nothing more is heard of it.
     fn lost_at(&self, heartbeat: Duration) -> Time {
         let silence = self.last_seen + self.lost_after(heartbeat);
-        match (self.no_responders.first(), self.no_responders.last(), &self.pulse) {
+        match (
+            self.no_responders.first(),
+            self.no_responders.last(),
+            &self.pulse,
+        ) {
             (Some(first), Some(last), Some(pulse)) if last.since(*first) >= REFUSALS_APART => {
                 silence.min((self.last_seen + pulse.interval * 2).max(*last))
             }
@@ -62,7 +68,10 @@ impl HostView {
     }
 
     fn is_suspect(&self, now: Time) -> bool {
-        self.lost_since.is_none() && self.suspect_after().is_some_and(|after| now.since(self.last_seen) >= after)
+        self.lost_since.is_none()
+            && self
+                .suspect_after()
+                .is_some_and(|after| now.since(self.last_seen) >= after)
     }
 
     /// Whether to ask for the inventory now: it is not known, or the host is silent.
@@ -73,7 +82,9 @@ impl HostView {
         if let Some(after) = self.suspect_after() {
             let from = self.last_seen + after;
             if now >= from || self.known {
-                let next = self.asked.map_or(from, |asked| from.max(asked + PROBE_EVERY));
+                let next = self
+                    .asked
+                    .map_or(from, |asked| from.max(asked + PROBE_EVERY));
                 return Some(next);
             }
         }
@@ -98,7 +109,10 @@ impl View {
         let forgotten: Vec<HostId> = self
             .hosts
             .values()
-            .filter(|host| host.lost_since.is_some_and(|since| now.since(since) >= FORGET_AFTER))
+            .filter(|host| {
+                host.lost_since
+                    .is_some_and(|since| now.since(since) >= FORGET_AFTER)
+            })
             .map(|host| host.id.clone())
             .collect();
         for id in forgotten {
@@ -106,7 +120,9 @@ impl View {
         }
         for host in self.hosts.values_mut() {
             let unknown = !host.known && host.lost_since.is_none();
-            if (unknown || host.is_suspect(now)) && host.wants_asking(now).is_some_and(|at| at <= now) {
+            if (unknown || host.is_suspect(now))
+                && host.wants_asking(now).is_some_and(|at| at <= now)
+            {
                 changes.ask.insert(host.id.clone());
                 host.asked = Some(now);
             }
@@ -122,7 +138,11 @@ impl View {
             .values()
             .map(|host| match host.lost_since {
                 Some(since) => since + FORGET_AFTER,
-                None => host.wants_asking(now).map_or(host.lost_at(heartbeat), |ask| ask.min(host.lost_at(heartbeat))),
+                None => host
+                    .wants_asking(now)
+                    .map_or(host.lost_at(heartbeat), |ask| {
+                        ask.min(host.lost_at(heartbeat))
+                    }),
             })
             .min()
     }
@@ -133,8 +153,16 @@ impl View {
             host.known = false;
             host.digest = None;
             host.asked = None;
-            changes.workloads.extend(host.instances.keys().map(|instance| (id.clone(), instance.clone())));
-            changes.applications.extend(host.instances.values().filter_map(|i| i.application().map(str::to_owned)));
+            changes.workloads.extend(
+                host.instances
+                    .keys()
+                    .map(|instance| (id.clone(), instance.clone())),
+            );
+            changes.applications.extend(
+                host.instances
+                    .values()
+                    .filter_map(|i| i.application().map(str::to_owned)),
+            );
             changes.hosts.insert(id.clone());
             self.membership += 1;
         }
@@ -142,7 +170,11 @@ impl View {
 
     /// The controller itself was away (stalled, or cut off): silence in that time says nothing.
     pub fn forgive(&mut self, now: Time, away: Duration) {
-        for host in self.hosts.values_mut().filter(|host| host.lost_since.is_none()) {
+        for host in self
+            .hosts
+            .values_mut()
+            .filter(|host| host.lost_since.is_none())
+        {
             host.last_seen = (host.last_seen + away).min(now);
             host.no_responders.clear();
         }

@@ -8,8 +8,6 @@
 mod apply;
 mod host;
 mod liveness;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -118,12 +116,20 @@ impl View {
     /// One component or provider on one host, if that host is alive.
     #[must_use]
     pub fn instance(&self, host: &HostId, id: &ComponentId) -> Option<&Instance> {
-        self.hosts.get(host).filter(|host| host.usable())?.instances.get(id)
+        self.hosts
+            .get(host)
+            .filter(|host| host.usable())?
+            .instances
+            .get(id)
     }
 
     /// The hosts that run `id`, the lost ones too.
     pub fn hosts_running(&self, id: &ComponentId) -> impl Iterator<Item = &HostView> {
-        self.by_id.get(id).into_iter().flatten().filter_map(|host| self.hosts.get(host))
+        self.by_id
+            .get(id)
+            .into_iter()
+            .flatten()
+            .filter_map(|host| self.hosts.get(host))
     }
 
     /// Everything that carries the mark of `app`, on usable hosts.
@@ -131,10 +137,14 @@ impl View {
         &'a self,
         app: &str,
     ) -> impl Iterator<Item = (&'a HostView, &'a ComponentId, &'a Instance)> + use<'a> {
-        self.by_app.get(app).into_iter().flatten().filter_map(|(host, id)| {
-            let host = self.hosts.get(host).filter(|host| host.usable())?;
-            Some((host, id, host.instances.get(id)?))
-        })
+        self.by_app
+            .get(app)
+            .into_iter()
+            .flatten()
+            .filter_map(|(host, id)| {
+                let host = self.hosts.get(host).filter(|host| host.usable())?;
+                Some((host, id, host.instances.get(id)?))
+            })
     }
 
     /// The links of one source.

@@ -23,13 +23,31 @@ fn links_and_configs_are_put_before_what_needs_them_starts() {
 fn a_link_with_other_settings_is_put_again_and_one_that_leads_elsewhere_removed_first() {
     let apps = deployed(&[app("a", "web=1; +kv; web->kv wasi:keyvalue")]);
     let link = |target: &str, interfaces: &[&str]| {
-        Link::new(id("a-web"), id(target), "wasi", "keyvalue", interfaces.iter().copied())
+        Link::new(
+            id("a-web"),
+            id(target),
+            "wasi",
+            "keyvalue",
+            interfaces.iter().copied(),
+        )
     };
     for (case, present, expected) in [
         ("as it should be", link("a-kv", &["store"]), ""),
-        ("other interfaces", link("a-kv", &["store", "batch"]), "link web-wasi:keyvalue->kv"),
-        ("leads elsewhere", link("a-kw", &["store"]), "unlink web-wasi:keyvalue"),
-        ("elsewhere, for another interface", link("a-kw", &["batch"]), "link web-wasi:keyvalue->kv"),
+        (
+            "other interfaces",
+            link("a-kv", &["store", "batch"]),
+            "link web-wasi:keyvalue->kv",
+        ),
+        (
+            "leads elsewhere",
+            link("a-kw", &["store"]),
+            "unlink web-wasi:keyvalue",
+        ),
+        (
+            "elsewhere, for another interface",
+            link("a-kw", &["batch"]),
+            "link web-wasi:keyvalue->kv",
+        ),
     ] {
         let mut view = lattice(&apps, "h1: web=1 +kv");
         view.apply_links(vec![present]);
@@ -43,14 +61,23 @@ fn an_undeclared_target_becomes_a_built_in_beside_its_users() {
     let apps = deployed(&[Arc::clone(&seed)]);
     let mut view = lattice(&apps, "h1: | h2: | h3:");
     let (running, _) = settle(&apps, &mut view);
-    assert_eq!(running, "h1: web=1 +keyvalue-store | h2: web=1 +keyvalue-store | h3:");
+    assert_eq!(
+        running,
+        "h1: web=1 +keyvalue-store | h2: web=1 +keyvalue-store | h3:"
+    );
     let status = &pass(&apps, &view).statuses["a"];
     assert_eq!(status.status.kind, proto::wadm_api::StatusType::Deployed);
     assert_eq!(
         status.detail.as_ref().unwrap().notes,
-        ["target 'keyvalue-store' is served by the built-in keyvalue-nats, started and shared under that name"]
+        [
+            "target 'keyvalue-store' is served by the built-in keyvalue-nats, started and shared under that name"
+        ]
     );
-    let links: Vec<&str> = view.links_of(&id("a-web")).iter().map(|link| link.target.as_str()).collect();
+    let links: Vec<&str> = view
+        .links_of(&id("a-web"))
+        .iter()
+        .map(|link| link.target.as_str())
+        .collect();
     assert_eq!(links, ["keyvalue-store"]);
 }
 
@@ -72,7 +99,10 @@ fn a_shared_built_in_stays_until_its_last_user_is_gone() {
 fn built_ins_go_only_to_our_hosts() {
     let apps = deployed(&[app("a", "web=1; web->store wasi:keyvalue")]);
     let mut view = lattice(&apps, "h1!: | h2: x=1 y=1");
-    assert_eq!(settle(&apps, &mut view).0, "h1: web=1 | h2: gone-x=1 gone-y=1 +store");
+    assert_eq!(
+        settle(&apps, &mut view).0,
+        "h1: web=1 | h2: gone-x=1 gone-y=1 +store"
+    );
 }
 
 #[test]
@@ -82,14 +112,30 @@ fn an_undeclared_target_is_first_looked_for() {
     let apps = deployed(&[Arc::clone(&one), two]);
     let mut view = lattice(&apps, "h1:");
     settle(&apps, &mut view);
-    assert_eq!(view.links_of(&id("a-web"))[0].target, id("b-cache"), "in another application");
+    assert_eq!(
+        view.links_of(&id("a-web"))[0].target,
+        id("b-cache"),
+        "in another application"
+    );
     let apps = deployed(&[one]);
     let mut view = lattice(&apps, "h1: ?+cache");
-    let cache = view.usable_hosts().next().unwrap().instances.keys().next().unwrap().clone();
+    let cache = view
+        .usable_hosts()
+        .next()
+        .unwrap()
+        .instances
+        .keys()
+        .next()
+        .unwrap()
+        .clone();
     assert_eq!(cache, id("gone-cache"));
     let by_id = deployed(&[app("a", "web=1; web->gone-cache acme:thing")]);
     settle(&by_id, &mut view);
-    assert_eq!(view.links_of(&id("a-web"))[0].target, cache, "running on the lattice");
+    assert_eq!(
+        view.links_of(&id("a-web"))[0].target,
+        cache,
+        "running on the lattice"
+    );
 }
 
 #[test]
@@ -100,7 +146,13 @@ fn a_target_that_is_nowhere_is_named() {
     assert_eq!(show(&plan), "");
     let status = &plan.statuses["a"].status;
     assert_eq!(status.kind, proto::wadm_api::StatusType::Waiting);
-    assert!(status.message.starts_with("link target 'thing' does not exist"), "{}", status.message);
+    assert!(
+        status
+            .message
+            .starts_with("link target 'thing' does not exist"),
+        "{}",
+        status.message
+    );
 }
 
 #[test]
@@ -117,7 +169,11 @@ fn a_shared_component_outlives_its_application_while_it_is_used() {
     assert_eq!(detail.notes, ["kv keeps running: application a uses it"]);
     apps.set("a", None);
     assert_eq!(settle(&apps, &mut view).0, "h1:");
-    assert_eq!(view.config(&proto::ConfigName::new("base-c").unwrap()), Some(None), "its config is gone too");
+    assert_eq!(
+        view.config(&proto::ConfigName::new("base-c").unwrap()),
+        Some(None),
+        "its config is gone too"
+    );
 }
 
 #[test]
@@ -130,12 +186,21 @@ fn removing_an_application_removes_all_of_it_and_nothing_else() {
     let before = running(&view);
     apps.set("a", None);
     settle(&apps, &mut view);
-    assert_eq!(before.replace(" web=1", "").replace(" +kv", ""), running(&view));
+    assert_eq!(
+        before.replace(" web=1", "").replace(" +kv", ""),
+        running(&view)
+    );
     assert!(view.links_of(&id("a-web")).is_empty());
     assert_eq!(view.links_of(&id("b-web")).len(), 1);
     let plan = pass(&apps, &view);
-    assert!(plan.cleaned.contains("a"), "the record of removals can be dropped");
-    assert_eq!(plan.statuses["a"].status.message, "Manifest has been undeployed");
+    assert!(
+        plan.cleaned.contains("a"),
+        "the record of removals can be dropped"
+    );
+    assert_eq!(
+        plan.statuses["a"].status.message,
+        "Manifest has been undeployed"
+    );
 }
 
 #[test]
@@ -143,11 +208,21 @@ fn a_new_version_removes_what_the_old_one_had() {
     let mut apps = deployed(&[app("a", "web=1; +kv config:c; web->kv wasi:keyvalue")]);
     let mut view = lattice(&apps, "h1:");
     settle(&apps, &mut view);
-    apps.set("a", Some(app("a", "web=1; +cache; web->cache wasi:keyvalue")));
+    apps.set(
+        "a",
+        Some(app("a", "web=1; +cache; web->cache wasi:keyvalue")),
+    );
     assert_eq!(settle(&apps, &mut view).0, "h1: +cache web=1");
-    let links: Vec<&str> = view.links_of(&id("a-web")).iter().map(|link| link.target.as_str()).collect();
+    let links: Vec<&str> = view
+        .links_of(&id("a-web"))
+        .iter()
+        .map(|link| link.target.as_str())
+        .collect();
     assert_eq!(links, ["a-cache"]);
-    assert_eq!(view.config(&proto::ConfigName::new("a-c").unwrap()), Some(None));
+    assert_eq!(
+        view.config(&proto::ConfigName::new("a-c").unwrap()),
+        Some(None)
+    );
 }
 
 #[test]
@@ -166,7 +241,15 @@ fn a_config_that_must_exist_is_named() {
     let mut view = lattice(&apps, "h1:");
     let plan = pass(&apps, &view);
     assert_eq!(show(&plan), "");
-    assert!(plan.statuses["a"].status.message.starts_with("Config outside does not exist"));
-    view.apply_config(&proto::ConfigName::new("outside").unwrap(), Some(BTreeMap::new()));
+    assert!(
+        plan.statuses["a"]
+            .status
+            .message
+            .starts_with("Config outside does not exist")
+    );
+    view.apply_config(
+        &proto::ConfigName::new("outside").unwrap(),
+        Some(BTreeMap::new()),
+    );
     assert_eq!(show(&pass(&apps, &view)), "h1 web=1");
 }

@@ -34,17 +34,33 @@ pub(super) fn id(text: &str) -> ComponentId {
 /// The application `name`.
 pub(super) fn app(name: &str, text: &str) -> Arc<Manifest> {
     let mut components: Vec<Value> = Vec::new();
-    for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+    for part in text
+        .split(';')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
         let words: Vec<&str> = part.split_whitespace().collect();
         if let Some((source, target)) = words[0].split_once("->") {
             let (namespace, package) = words[1].split_once(':').unwrap();
-            let mut properties = json!({"namespace": namespace, "package": package, "target": {"name": target}});
+            let mut properties =
+                json!({"namespace": namespace, "package": package, "target": {"name": target}});
             if let Some(config) = words.get(2) {
-                properties["target"]["config"] = json!([{"name": config, "properties": {"k": "v"}}]);
+                properties["target"]["config"] =
+                    json!([{"name": config, "properties": {"k": "v"}}]);
             }
-            properties["interfaces"] = json!([if package == "keyvalue" { "store" } else { "handler" }]);
-            let source = components.iter_mut().find(|component| component["name"] == source).unwrap();
-            source["traits"].as_array_mut().unwrap().push(json!({"type": "link", "properties": properties}));
+            properties["interfaces"] = json!([if package == "keyvalue" {
+                "store"
+            } else {
+                "handler"
+            }]);
+            let source = components
+                .iter_mut()
+                .find(|component| component["name"] == source)
+                .unwrap();
+            source["traits"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"type": "link", "properties": properties}));
             continue;
         }
         components.push(component(&words));
@@ -63,7 +79,11 @@ fn component(words: &[&str]) -> Value {
         Some(name) => ("capability", name),
         None => ("component", name),
     };
-    let image = if image.is_empty() { format!("{name}:1") } else { image.to_owned() };
+    let image = if image.is_empty() {
+        format!("{name}:1")
+    } else {
+        image.to_owned()
+    };
     if let Some((application, component)) = count.split_once('/') {
         return json!({"name": name, "type": kind, "traits": [],
             "properties": {"application": {"name": application, "component": component}}});
@@ -103,12 +123,18 @@ pub(super) fn lattice(apps: &Applications, text: &str) -> View {
     let mut view = View::default();
     view.apply_links(Vec::new());
     view.apply_configs(BTreeMap::new());
-    for part in text.split('|').map(str::trim).filter(|part| !part.is_empty()) {
+    for part in text
+        .split('|')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
         let (head, running) = part.split_once(':').unwrap_or((part, ""));
         let mut words = head.split_whitespace();
         let name = words.next().unwrap();
         let (name, upstream) = (name.trim_end_matches('!'), name.ends_with('!'));
-        let labels = words.map(|label| label.split_once('=').unwrap()).map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let labels = words
+            .map(|label| label.split_once('=').unwrap())
+            .map(|(k, v)| (k.to_owned(), v.to_owned()));
         let mut inventory = HostInventory {
             components: Vec::new(),
             providers: Vec::new(),
@@ -123,10 +149,19 @@ pub(super) fn lattice(apps: &Applications, text: &str) -> View {
             place(apps, item, &mut inventory);
         }
         if !upstream {
-            let pulse = Pulse { host_id: host(name), sequence: 1, interval_ms: 1000, inventory_digest: None };
+            let pulse = Pulse {
+                host_id: host(name),
+                sequence: 1,
+                interval_ms: 1000,
+                inventory_digest: None,
+            };
             view.apply_pulse(&pulse, NOW);
         }
-        view.apply_inventory(&host(name), &inventory, NOW - std::time::Duration::from_secs(3600));
+        view.apply_inventory(
+            &host(name),
+            &inventory,
+            NOW - std::time::Duration::from_secs(3600),
+        );
     }
     view
 }
@@ -137,21 +172,39 @@ fn place(apps: &Applications, item: &str, inventory: &mut HostInventory) {
         _ => (' ', item),
     };
     let (name, count) = item.split_once('=').unwrap_or((item, "1"));
-    let (name, image) = name.split_once('@').map_or((name, None), |(name, image)| (name, Some(image)));
+    let (name, image) = name
+        .split_once('@')
+        .map_or((name, None), |(name, image)| (name, Some(image)));
     let (provider, name) = (name.starts_with('+'), name.trim_start_matches('+'));
     // `app/name`, or the name alone in whichever application has it.
-    let (owner, name) = name.split_once('/').map_or((None, name), |(owner, name)| (Some(owner), name));
+    let (owner, name) = name
+        .split_once('/')
+        .map_or((None, name), |(owner, name)| (Some(owner), name));
     let found = apps
         .iter()
         .filter(|(app, _)| owner.is_none_or(|owner| owner == app.as_str()))
         .flat_map(|(app, _)| apps.get(app).and_then(|app| app.desired().cloned()))
-        .find_map(|app| app.workloads.iter().find(|w| w.name == name).cloned().map(|w| (app.name.clone(), w)));
+        .find_map(|app| {
+            app.workloads
+                .iter()
+                .find(|w| w.name == name)
+                .cloned()
+                .map(|w| (app.name.clone(), w))
+        });
     let (id, wanted, mut annotations) = match found {
-        Some((_, workload)) => (workload.id.clone(), workload.image.clone(), workload.annotations("default")),
+        Some((_, workload)) => (
+            workload.id.clone(),
+            workload.image.clone(),
+            workload.annotations("default"),
+        ),
         None => {
             let app = owner.unwrap_or("gone");
             let id = ComponentId::new(proto::names::component_id(app, name)).unwrap();
-            (id, format!("{name}:1"), proto::names::annotations(app, "old", "default"))
+            (
+                id,
+                format!("{name}:1"),
+                proto::names::annotations(app, "old", "default"),
+            )
         }
     };
     if marks == '~' || image.is_some() {
@@ -161,7 +214,8 @@ fn place(apps: &Applications, item: &str, inventory: &mut HostInventory) {
     let image_ref = image.map_or(wanted, str::to_owned);
     if provider {
         let mut provider: ProviderDescription =
-            serde_json::from_value(json!({"id": id, "image_ref": image_ref, "revision": 0})).unwrap();
+            serde_json::from_value(json!({"id": id, "image_ref": image_ref, "revision": 0}))
+                .unwrap();
         provider.annotations = annotations;
         inventory.providers.push(provider);
     } else {
@@ -177,7 +231,11 @@ fn place(apps: &Applications, item: &str, inventory: &mut HostInventory) {
 
 /// The commands of one pass; the ids' application prefix `a-` is left out.
 pub(super) fn show(plan: &Plan) -> String {
-    plan.commands.iter().map(|planned| planned.command.to_string().replace("a-", "")).collect::<Vec<_>>().join(", ")
+    plan.commands
+        .iter()
+        .map(|planned| planned.command.to_string().replace("a-", ""))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 pub(super) fn pass(apps: &Applications, view: &View) -> Plan {
@@ -212,5 +270,8 @@ pub(super) fn running(view: &View) -> String {
         });
         format!("{}:{}", host.id, items.collect::<String>())
     };
-    view.usable_hosts().map(show).collect::<Vec<_>>().join(" | ")
+    view.usable_hosts()
+        .map(show)
+        .collect::<Vec<_>>()
+        .join(" | ")
 }

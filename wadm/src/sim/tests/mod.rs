@@ -2,6 +2,8 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
+mod behaviour;
+
 /// Seeds that every test run takes; more as time allows, up to [`SEEDS`].
 const SEEDS_MIN: u64 = 300;
 /// Seeds that a test run takes on a machine that is not too slow.
@@ -13,7 +15,11 @@ const TIME: Duration = Duration::from_secs(40);
 /// it takes (`make soak`).
 #[test]
 fn every_seed_settles_and_then_is_silent() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
     if let Some(seed) = number("SIM_SEED") {
         if let Err(failure) = chaos(seed, true) {
             panic!("{failure}");
@@ -67,8 +73,13 @@ fn a_seed_repeats_itself() {
 #[test]
 #[ignore = "a tool: cargo test -p lattice-wadm --lib sim::tests::survey -- --ignored --nocapture"]
 fn survey() {
-    let seeds = std::env::var("SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(100);
-    let failed: Vec<u64> = (0..seeds).filter(|seed| chaos(*seed, true).is_err()).collect();
+    let seeds = std::env::var("SIM_SEEDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(100);
+    let failed: Vec<u64> = (0..seeds)
+        .filter(|seed| chaos(*seed, true).is_err())
+        .collect();
     for seed in &failed {
         let failure = chaos(*seed, true).unwrap_err();
         println!("{}", failure.lines().next().unwrap_or_default());
