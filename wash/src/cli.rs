@@ -16,8 +16,18 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong use (app plan: c
 #[derive(Debug, Parser)]
 #[command(name = "wash", disable_version_flag = true, subcommand_required = false, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Cli {
-    /// Text for people or JSON for programs
-    #[arg(short = 'o', long, global = true, value_enum, default_value = "text", overrides_with = "output")]
+    /// Write text for people, or json for programs [default: text]
+    #[arg(
+        short = 'o',
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        overrides_with = "output",
+        value_name = "FORMAT",
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
     pub output: Format,
     /// Accepted for upstream's scripts; nothing here is hidden behind it
     #[arg(long, global = true, hide = true, env = "WASH_EXPERIMENTAL")]
@@ -133,7 +143,10 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
         Err(exit) => return exit,
     };
     let printer = Printer::new(cli.output);
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(source) => {
             let error = crate::error::FileError::new("start", "the async runtime", source);
@@ -159,11 +172,16 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
 }
 
 fn parse(arguments: &[OsString]) -> Result<Cli, Exit> {
-    let parsed = Cli::command().try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = Cli::command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
     parsed.map_err(|error| {
-        let json = arguments.windows(2).any(|pair| {
-            (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "json"
-        }) || arguments.iter().any(|argument| argument == "--output=json" || argument == "-ojson");
+        let json = arguments
+            .windows(2)
+            .any(|pair| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "json")
+            || arguments
+                .iter()
+                .any(|argument| argument == "--output=json" || argument == "-ojson");
         let format = if json { Format::Json } else { Format::Text };
         Printer::new(format).usage(&error)
     })

@@ -23,10 +23,20 @@ pub struct ConnectOptions {
     #[arg(short = 'p', long, env = "WASMCLOUD_CTL_PORT", value_name = "PORT")]
     pub ctl_port: Option<u16>,
     /// User JWT, or a file with one; needs --ctl-seed
-    #[arg(long, env = "WASMCLOUD_CTL_JWT", value_name = "JWT", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "WASMCLOUD_CTL_JWT",
+        value_name = "JWT",
+        hide_env_values = true
+    )]
     pub ctl_jwt: Option<String>,
     /// Seed of an nkey, or a file with one
-    #[arg(long, env = "WASMCLOUD_CTL_SEED", value_name = "SEED", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "WASMCLOUD_CTL_SEED",
+        value_name = "SEED",
+        hide_env_values = true
+    )]
     pub ctl_seed: Option<String>,
     /// NATS credentials file
     #[arg(long, env = "WASH_CTL_CREDS", value_name = "FILE")]
@@ -38,7 +48,12 @@ pub struct ConnectOptions {
     #[arg(long, env = "WASH_CTL_TLS_FIRST", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub ctl_tls_first: Option<bool>,
     /// JetStream domain
-    #[arg(long, alias = "domain", env = "WASMCLOUD_JS_DOMAIN", value_name = "DOMAIN")]
+    #[arg(
+        long,
+        alias = "domain",
+        env = "WASMCLOUD_JS_DOMAIN",
+        value_name = "DOMAIN"
+    )]
     pub js_domain: Option<String>,
     /// Lattice
     #[arg(short = 'x', long, env = "WASMCLOUD_LATTICE", value_name = "LATTICE")]
@@ -177,8 +192,13 @@ pub fn address(host: &str, port: u16) -> Result<String, ConnectError> {
     if !matches!(scheme, "nats" | "tls" | "ws" | "wss") {
         return Err(bad());
     }
-    let bare_v6 = rest.matches(':').count() > 1 && !rest.contains('[');
-    let text = if bare_v6 { format!("{scheme}://[{rest}]") } else { format!("{scheme}://{rest}") };
+    let host_part = rest.rsplit('@').next().unwrap_or(rest);
+    let bare_v6 = host_part == rest && rest.matches(':').count() > 1 && !rest.contains('[');
+    let text = if bare_v6 {
+        format!("{scheme}://[{rest}]")
+    } else {
+        format!("{scheme}://{rest}")
+    };
     let mut url = url::Url::parse(&text).map_err(|_| bad())?;
     if url.host_str().is_none_or(str::is_empty) {
         return Err(bad());
@@ -210,7 +230,10 @@ impl Auth {
         if let Some(path) = credentials {
             return Ok(Self::Credentials(path));
         }
-        match (jwt.as_deref().map(literal_or_file), seed.as_deref().map(literal_or_file)) {
+        match (
+            jwt.as_deref().map(literal_or_file),
+            seed.as_deref().map(literal_or_file),
+        ) {
             (Some(jwt), Some(seed)) => Ok(Self::Jwt(jwt, seed)),
             (None, Some(seed)) => Ok(Self::Seed(seed)),
             (Some(_), None) => Err(ConnectError::JwtWithoutSeed),
@@ -231,17 +254,32 @@ impl ConnectOptions {
         let host = self.ctl_host.clone().or_else(|| given(&context.ctl_host));
         let port = self.ctl_port.unwrap_or(context.ctl_port);
         // A flag for one way in must not be overruled by another way in the context.
-        let flags = self.ctl_credsfile.is_some() || self.ctl_jwt.is_some() || self.ctl_seed.is_some();
+        let flags =
+            self.ctl_credsfile.is_some() || self.ctl_jwt.is_some() || self.ctl_seed.is_some();
         let auth = if flags {
-            Auth::choose(self.ctl_credsfile.clone(), self.ctl_jwt.clone(), self.ctl_seed.clone())?
+            Auth::choose(
+                self.ctl_credsfile.clone(),
+                self.ctl_jwt.clone(),
+                self.ctl_seed.clone(),
+            )?
         } else {
-            Auth::choose(context.ctl_credsfile.clone(), given(&context.ctl_jwt), given(&context.ctl_seed))?
+            Auth::choose(
+                context.ctl_credsfile.clone(),
+                given(&context.ctl_jwt),
+                given(&context.ctl_seed),
+            )?
         };
         Ok(Target {
             url: address(host.as_deref().unwrap_or("127.0.0.1"), port)?,
             auth,
-            ca_file: self.ctl_tls_ca_file.clone().or_else(|| context.ctl_tls_ca_file.clone()),
-            tls_first: self.ctl_tls_first.or(context.ctl_tls_first).unwrap_or(false),
+            ca_file: self
+                .ctl_tls_ca_file
+                .clone()
+                .or_else(|| context.ctl_tls_ca_file.clone()),
+            tls_first: self
+                .ctl_tls_first
+                .or(context.ctl_tls_first)
+                .unwrap_or(false),
             timeout: Duration::from_millis(self.timeout_ms.unwrap_or(context.ctl_timeout)),
         })
     }
@@ -287,7 +325,10 @@ impl Target {
         if self.tls_first {
             options = options.tls_first();
         }
-        let client = options.connect(&self.url).await.map_err(|source| self.failed(source))?;
+        let client = options
+            .connect(&self.url)
+            .await
+            .map_err(|source| self.failed(source))?;
         Ok((client, complaint))
     }
 
@@ -297,12 +338,15 @@ impl Target {
     ) -> Result<async_nats::ConnectOptions, ConnectError> {
         Ok(match &self.auth {
             Auth::None => options,
-            Auth::Credentials(path) => options
-                .credentials_file(path)
-                .await
-                .map_err(|source| ConnectError::Credentials { path: path.clone(), source })?,
+            Auth::Credentials(path) => options.credentials_file(path).await.map_err(|source| {
+                ConnectError::Credentials {
+                    path: path.clone(),
+                    source,
+                }
+            })?,
             Auth::Jwt(jwt, seed) => {
-                let pair = Arc::new(nkeys::KeyPair::from_seed(seed).map_err(ConnectError::BadSeed)?);
+                let pair =
+                    Arc::new(nkeys::KeyPair::from_seed(seed).map_err(ConnectError::BadSeed)?);
                 options.jwt(jwt.clone(), move |nonce| {
                     let pair = pair.clone();
                     async move { pair.sign(&nonce).map_err(async_nats::AuthError::new) }
@@ -319,7 +363,9 @@ impl Target {
         use async_nats::ConnectErrorKind as Kind;
         let url = shown(&self.url);
         match source.kind() {
-            Kind::Authentication | Kind::AuthorizationViolation => ConnectError::Refused { url, source },
+            Kind::Authentication | Kind::AuthorizationViolation => {
+                ConnectError::Refused { url, source }
+            }
             Kind::Tls => ConnectError::Tls { url, source },
             Kind::ServerParse => ConnectError::BadAddress(url),
             Kind::Dns | Kind::TimedOut | Kind::Io | Kind::MaxReconnects => {
@@ -328,7 +374,6 @@ impl Target {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -357,8 +402,15 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_context() {
-        let context = Context { ctl_host: "far".into(), ctl_seed: "SUX".into(), ..Context::default() };
-        let flags = ConnectOptions { ctl_host: Some("near".into()), ..ConnectOptions::default() };
+        let context = Context {
+            ctl_host: "far".into(),
+            ctl_seed: "SUX".into(),
+            ..Context::default()
+        };
+        let flags = ConnectOptions {
+            ctl_host: Some("near".into()),
+            ..ConnectOptions::default()
+        };
         let target = flags.target(&context).unwrap();
         assert_eq!(target.url, "nats://near:4222");
         assert_eq!(target.auth, Auth::Seed("SUX".into()));

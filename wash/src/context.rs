@@ -125,7 +125,10 @@ impl Advice for ContextError {
         Some(match self {
             Self::Unknown { known, name } => match known.as_slice() {
                 [] => format!("make it with `wash ctx new {name}`"),
-                known => format!("choose one of {}, or make it with `wash ctx new {name}`", known.join(", ")),
+                known => format!(
+                    "choose one of {}, or make it with `wash ctx new {name}`",
+                    known.join(", ")
+                ),
             },
             Self::Exists(name) => format!("change it with `wash ctx edit {name}`"),
             Self::BadName(_) => "use letters, digits, `-` and `_`".into(),
@@ -149,7 +152,10 @@ impl Contexts {
     }
 
     fn path(&self, name: &str) -> Result<PathBuf, ContextError> {
-        let good = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+        let good = !name.is_empty()
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
         if !good || name == DEFAULT_FILE {
             return Err(ContextError::BadName(name.to_owned()));
         }
@@ -159,7 +165,11 @@ impl Contexts {
     /// The file of a context that exists.
     pub fn file(&self, name: &str) -> Result<PathBuf, ContextError> {
         let path = self.path(name)?;
-        if path.is_file() || name == FIRST { Ok(path) } else { Err(self.unknown(name)) }
+        if path.is_file() || name == FIRST {
+            Ok(path)
+        } else {
+            Err(self.unknown(name))
+        }
     }
 
     /// All names in order.
@@ -168,7 +178,9 @@ impl Contexts {
         let mut names: Vec<String> = entries
             .filter_map(|entry| {
                 let path = entry.path();
-                let is_json = path.extension().is_some_and(|extension| extension == "json");
+                let is_json = path
+                    .extension()
+                    .is_some_and(|extension| extension == "json");
                 let name = path.file_stem()?.to_str()?.to_owned();
                 (is_json && name != "index").then_some(name)
             })
@@ -189,7 +201,9 @@ impl Contexts {
                 name: String,
             }
             let text = std::fs::read_to_string(self.dir.join("index.json")).ok()?;
-            serde_json::from_str::<Index>(&text).ok().map(|index| index.name)
+            serde_json::from_str::<Index>(&text)
+                .ok()
+                .map(|index| index.name)
         };
         from_file
             .map(|name| name.trim().to_owned())
@@ -201,11 +215,18 @@ impl Contexts {
     /// Makes a context the default.
     pub fn set_default(&self, name: &str) -> Result<(), ContextError> {
         self.load(name)?;
-        Ok(dirs::write_atomically(&self.dir.join(DEFAULT_FILE), name.as_bytes(), 0o644)?)
+        Ok(dirs::write_atomically(
+            &self.dir.join(DEFAULT_FILE),
+            name.as_bytes(),
+            0o644,
+        )?)
     }
 
     fn unknown(&self, name: &str) -> ContextError {
-        ContextError::Unknown { name: name.to_owned(), known: self.names() }
+        ContextError::Unknown {
+            name: name.to_owned(),
+            known: self.names(),
+        }
     }
 
     /// Reads one context; the first one exists without a file.
@@ -214,7 +235,11 @@ impl Contexts {
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return if name == FIRST { Ok(Context::default()) } else { Err(self.unknown(name)) };
+                return if name == FIRST {
+                    Ok(Context::default())
+                } else {
+                    Err(self.unknown(name))
+                };
             }
             Err(source) => return Err(FileError::new("read", path, source).into()),
         };
@@ -226,7 +251,10 @@ impl Contexts {
         match name {
             Some(path) if path.contains('/') || path.ends_with(".json") => {
                 let dir = Path::new(path).parent().unwrap_or(Path::new("."));
-                let stem = Path::new(path).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+                let stem = Path::new(path)
+                    .file_stem()
+                    .and_then(|stem| stem.to_str())
+                    .unwrap_or_default();
                 Contexts::new(dir).load(stem)
             }
             Some(name) => self.load(name),
@@ -247,14 +275,23 @@ impl Contexts {
     pub fn materialise(&self, name: &str) -> Result<PathBuf, ContextError> {
         let path = self.file(name)?;
         if !path.exists() {
-            self.write(&path, &Context { name: name.to_owned(), ..Context::default() })?;
+            self.write(
+                &path,
+                &Context {
+                    name: name.to_owned(),
+                    ..Context::default()
+                },
+            )?;
         }
         Ok(path)
     }
 
     fn write(&self, path: &Path, context: &Context) -> Result<(), ContextError> {
-        let text = serde_json::to_string_pretty(context)
-            .map_err(|source| ContextError::Broken { path: path.to_owned(), source })?;
+        let text =
+            serde_json::to_string_pretty(context).map_err(|source| ContextError::Broken {
+                path: path.to_owned(),
+                source,
+            })?;
         // The file may hold a seed.
         Ok(dirs::write_atomically(path, text.as_bytes(), 0o600)?)
     }
@@ -293,15 +330,28 @@ mod tests {
     #[test]
     fn a_new_context_can_be_chosen_made_default_and_removed() {
         let (_dir, contexts) = contexts();
-        let edge = Context { name: "edge".into(), ctl_host: "10.0.0.1".into(), ..Context::default() };
+        let edge = Context {
+            name: "edge".into(),
+            ctl_host: "10.0.0.1".into(),
+            ..Context::default()
+        };
         contexts.create(&edge).unwrap();
-        assert!(matches!(contexts.create(&edge), Err(ContextError::Exists(_))));
+        assert!(matches!(
+            contexts.create(&edge),
+            Err(ContextError::Exists(_))
+        ));
         contexts.set_default("edge").unwrap();
         assert_eq!(contexts.choose(None).unwrap().ctl_host, "10.0.0.1");
-        assert!(matches!(contexts.remove("edge"), Err(ContextError::IsDefault(_))));
+        assert!(matches!(
+            contexts.remove("edge"),
+            Err(ContextError::IsDefault(_))
+        ));
         contexts.set_default(FIRST).unwrap();
         contexts.remove("edge").unwrap();
-        assert!(matches!(contexts.load("edge"), Err(ContextError::Unknown { .. })));
+        assert!(matches!(
+            contexts.load("edge"),
+            Err(ContextError::Unknown { .. })
+        ));
     }
 
     #[test]
@@ -320,7 +370,10 @@ mod tests {
     fn names_cannot_leave_the_directory() {
         let (_dir, contexts) = contexts();
         for name in ["../x", "", "a b", "default"] {
-            assert!(matches!(contexts.load(name), Err(ContextError::BadName(_))), "{name}");
+            assert!(
+                matches!(contexts.load(name), Err(ContextError::BadName(_))),
+                "{name}"
+            );
         }
     }
 }

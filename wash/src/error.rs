@@ -75,7 +75,10 @@ pub struct UsageError {
 impl UsageError {
     /// Says what is wrong and what would be right.
     pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: Some(hint.into()) }
+        Self {
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
     }
 }
 
@@ -101,8 +104,16 @@ pub struct FileError {
 
 impl FileError {
     /// `action` is a verb: read, write, create, remove.
-    pub fn new(action: &'static str, path: impl Into<std::path::PathBuf>, source: std::io::Error) -> Self {
-        Self { action, path: path.into(), source }
+    pub fn new(
+        action: &'static str,
+        path: impl Into<std::path::PathBuf>,
+        source: std::io::Error,
+    ) -> Self {
+        Self {
+            action,
+            path: path.into(),
+            source,
+        }
     }
 }
 
@@ -110,10 +121,13 @@ impl Advice for FileError {
     fn hint(&self) -> Option<String> {
         use std::io::ErrorKind;
         match self.source.kind() {
-            ErrorKind::NotFound => Some("check the path; it is relative to the current directory".into()),
-            ErrorKind::PermissionDenied => {
-                Some(format!("check who owns it with `ls -ld {}`", self.path.display()))
+            ErrorKind::NotFound => {
+                Some("check the path; it is relative to the current directory".into())
             }
+            ErrorKind::PermissionDenied => Some(format!(
+                "check who owns it with `ls -ld {}`",
+                self.path.display()
+            )),
             _ => None,
         }
     }

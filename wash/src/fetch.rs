@@ -23,14 +23,21 @@ pub async fn get_with(
         .https_or_http()
         .enable_http1()
         .build();
-    let client: Client<_, Empty<bytes::Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
+    let client: Client<_, Empty<bytes::Bytes>> =
+        Client::builder(TokioExecutor::new()).build(connector);
     let mut next = url::Url::parse(url).map_err(|error| error.to_string())?;
     let secure = next.scheme() == "https";
     for _ in 0..=REDIRECTS_MAX {
-        let uri: http::Uri = next.as_str().parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
+        let uri: http::Uri = next
+            .as_str()
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| error.to_string())?;
         let response = client.get(uri).await.map_err(|error| chain(&error))?;
         if response.status().is_redirection() {
-            let location = response.headers().get(http::header::LOCATION).and_then(|value| value.to_str().ok());
+            let location = response
+                .headers()
+                .get(http::header::LOCATION)
+                .and_then(|value| value.to_str().ok());
             let location = location.ok_or("a redirect without a location")?;
             next = next.join(location).map_err(|error| error.to_string())?;
             if secure && next.scheme() != "https" {
@@ -55,7 +62,9 @@ async fn receive(
     let total = body.size_hint().exact();
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|error| chain(&error))?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|error| chain(&error))?.into_data() else {
+            continue;
+        };
         moved(total, data.len() as u64);
         bytes.extend_from_slice(&data);
         if bytes.len() as u64 > max {

@@ -28,13 +28,18 @@ impl ProcessId {
     /// A process that runs now.
     pub fn of(pid: u32) -> Self {
         let pid = i32::try_from(pid).unwrap_or(i32::MAX);
-        Self { pid, started: started(pid) }
+        Self {
+            pid,
+            started: started(pid),
+        }
     }
 
     /// Whether it still runs; a zombie does not.
     pub fn is_alive(self) -> bool {
         if std::path::Path::new("/proc/self/stat").exists() {
-            let Some(stat) = Stat::read(self.pid) else { return false };
+            let Some(stat) = Stat::read(self.pid) else {
+                return false;
+            };
             return stat.state != 'Z' && self.started.is_none_or(|started| started == stat.started);
         }
         kill(Pid::from_raw(self.pid), None).is_ok()
@@ -104,8 +109,13 @@ fn started(pid: i32) -> Option<u64> {
 
 /// The last lines of a log file, for an error message.
 pub fn tail(path: &std::path::Path, lines: usize) -> String {
-    let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let text = std::fs::read(path)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default();
+    let all: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
@@ -117,7 +127,10 @@ mod tests {
     fn a_process_is_known_by_its_start_too() {
         let own = ProcessId::own();
         assert!(own.is_alive());
-        let earlier = ProcessId { started: own.started.map(|started| started - 1), ..own };
+        let earlier = ProcessId {
+            started: own.started.map(|started| started - 1),
+            ..own
+        };
         assert!(!earlier.is_alive());
     }
 
@@ -129,7 +142,11 @@ mod tests {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
+        std::io::BufRead::read_line(
+            &mut std::io::BufReader::new(child.stdout.take().unwrap()),
+            &mut line,
+        )
+        .unwrap();
         let id = ProcessId::of(child.id());
         id.end(Duration::from_millis(100)).await;
         assert!(!id.is_alive());

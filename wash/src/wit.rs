@@ -31,10 +31,12 @@ pub fn is_component(bytes: &[u8]) -> bool {
 
 fn world(bytes: &[u8]) -> Result<(Resolve, WorldId), NotAComponent> {
     if !is_component(bytes) {
-        return Err(NotAComponent::new(match wasmparser::Parser::is_core_wasm(bytes) {
-            true => "it is a core module; turn it into a component first",
-            false => "it does not start like one",
-        }));
+        return Err(NotAComponent::new(
+            match wasmparser::Parser::is_core_wasm(bytes) {
+                true => "it is a core module; turn it into a component first",
+                false => "it does not start like one",
+            },
+        ));
     }
     match wit_component::decode(bytes).map_err(NotAComponent::new)? {
         DecodedWasm::Component(resolve, world) => Ok((resolve, world)),
@@ -67,9 +69,16 @@ pub fn text(bytes: &[u8]) -> Result<String, NotAComponent> {
     let decoded = wit_component::decode(bytes).map_err(NotAComponent::new)?;
     let main = decoded.package();
     let resolve = decoded.resolve();
-    let nested: Vec<_> = resolve.packages.iter().map(|(id, _)| id).filter(|id| *id != main).collect();
+    let nested: Vec<_> = resolve
+        .packages
+        .iter()
+        .map(|(id, _)| id)
+        .filter(|id| *id != main)
+        .collect();
     let mut printer = WitPrinter::default();
-    printer.print(resolve, main, &nested).map_err(NotAComponent::new)?;
+    printer
+        .print(resolve, main, &nested)
+        .map_err(NotAComponent::new)?;
     Ok(printer.output.to_string())
 }
 
@@ -86,7 +95,11 @@ pub struct Export {
 impl Export {
     fn new(resolve: &Resolve, instance: Option<String>, function: &Function) -> Self {
         let types = resolve_wit_func_type(resolve, function).map_err(|error| error.to_string());
-        Self { instance, name: wire_name(&function.name), types }
+        Self {
+            instance,
+            name: wire_name(&function.name),
+            types,
+        }
     }
 }
 
@@ -105,7 +118,10 @@ pub fn exports(bytes: &[u8]) -> Result<Vec<Export>, NotAComponent> {
             WorldItem::Interface { id, .. } => {
                 let instance = resolve.name_world_key(key);
                 let functions = resolve.interfaces[*id].functions.values();
-                all.extend(functions.map(|function| Export::new(&resolve, Some(instance.clone()), function)));
+                all.extend(
+                    functions
+                        .map(|function| Export::new(&resolve, Some(instance.clone()), function)),
+                );
             }
             WorldItem::Type { .. } => {}
         }
@@ -119,9 +135,19 @@ mod tests {
 
     #[test]
     fn what_is_no_component_is_said_to_be_none() {
-        assert!(surface(b"hello").unwrap_err().to_string().contains("does not start"));
+        assert!(
+            surface(b"hello")
+                .unwrap_err()
+                .to_string()
+                .contains("does not start")
+        );
         let module = b"\0asm\x01\0\0\0";
-        assert!(surface(module).unwrap_err().to_string().contains("core module"));
+        assert!(
+            surface(module)
+                .unwrap_err()
+                .to_string()
+                .contains("core module")
+        );
     }
 
     #[test]

@@ -22,7 +22,8 @@ fn help_is_as_stored() {
     ] {
         let said = home.wash(&[command.as_slice(), &["--help"]].concat());
         assert_eq!(said.code, 0, "{said:?}");
-        insta::assert_snapshot!(format!("help {}", command.join(" ")), said.out);
+        let name = [&["wash"], command.as_slice()].concat().join("-");
+        insta::assert_snapshot!(name, said.out);
     }
 }
 
@@ -45,7 +46,13 @@ fn the_version_has_upstreams_keys() {
 #[test]
 fn every_command_has_a_help_text() {
     let said = Home::new().wash(&["--help-markdown"]);
-    for command in ["wash up", "wash app plan", "wash keys gen", "wash par insert", "wash ctx default"] {
+    for command in [
+        "wash up",
+        "wash app plan",
+        "wash keys gen",
+        "wash par insert",
+        "wash ctx default",
+    ] {
         assert!(said.out.contains(&format!("## `{command}`")), "{command}");
     }
 }

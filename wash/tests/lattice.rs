@@ -83,8 +83,16 @@ async fn stand_in(nats: &Nats) -> async_nats::Client {
 }
 
 async fn run(nats: &Nats, arguments: &[&str]) -> Said {
-    let mut arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-    arguments.extend(["-p".into(), nats.port.to_string(), "-t".into(), "3000".into()]);
+    let mut arguments: Vec<String> = arguments
+        .iter()
+        .map(|&argument| argument.to_owned())
+        .collect();
+    arguments.extend([
+        "-p".into(),
+        nats.port.to_string(),
+        "-t".into(),
+        "3000".into(),
+    ]);
     tokio::task::spawn_blocking(move || {
         let home = Home::new();
         Said::from(home.command().args(arguments).output().unwrap())
@@ -106,42 +114,139 @@ async fn what_is_there_is_listed_in_upstreams_keys() {
     let nats = Nats::start();
     let _client = stand_in(&nats).await;
     assert_eq!(run_json(&nats, &["get", "hosts"]).await["hosts"][0], host());
-    assert_eq!(run_json(&nats, &["get", "inventory"]).await["inventories"][0]["components"][0]["id"], "web");
-    assert_eq!(run_json(&nats, &["get", "inventories", "ladybug"]).await["inventories"][0]["host_id"], HOST);
-    assert_eq!(run_json(&nats, &["link", "query"]).await["links"].as_array().unwrap().len(), 2);
-    assert_eq!(run_json(&nats, &["get", "claims"]).await["claims"][0]["sub"], "MABC");
+    assert_eq!(
+        run_json(&nats, &["get", "inventory"]).await["inventories"][0]["components"][0]["id"],
+        "web"
+    );
+    assert_eq!(
+        run_json(&nats, &["get", "inventories", "ladybug"]).await["inventories"][0]["host_id"],
+        HOST
+    );
+    assert_eq!(
+        run_json(&nats, &["link", "query"]).await["links"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    assert_eq!(
+        run_json(&nats, &["get", "claims"]).await["claims"][0]["sub"],
+        "MABC"
+    );
     let text = run(&nats, &["get", "hosts"]).await;
-    assert!(text.out.contains("black-ladybug-2424") && text.out.contains("zone=a"), "{text:?}");
+    assert!(
+        text.out.contains("black-ladybug-2424") && text.out.contains("zone=a"),
+        "{text:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_waits_for_the_event_that_tells_how_it_went() {
     let nats = Nats::start();
     let _client = stand_in(&nats).await;
-    let started = run_json(&nats, &["start", "component", "ghcr.io/acme/web:1", "web", "--max-instances", "4"]).await;
-    assert_eq!((started["host_id"].as_str(), started["component_id"].as_str()), (Some(HOST), Some("web")));
-    let scaled = run_json(&nats, &["scale", "component", HOST, "ghcr.io/acme/web:1", "web", "-c", "7"]).await;
+    let started = run_json(
+        &nats,
+        &[
+            "start",
+            "component",
+            "ghcr.io/acme/web:1",
+            "web",
+            "--max-instances",
+            "4",
+        ],
+    )
+    .await;
+    assert_eq!(
+        (
+            started["host_id"].as_str(),
+            started["component_id"].as_str()
+        ),
+        (Some(HOST), Some("web"))
+    );
+    let scaled = run_json(
+        &nats,
+        &[
+            "scale",
+            "component",
+            HOST,
+            "ghcr.io/acme/web:1",
+            "web",
+            "-c",
+            "7",
+        ],
+    )
+    .await;
     assert_eq!(scaled["component_ref"], "ghcr.io/acme/web:1");
     let stopped = run_json(&nats, &["stop", "component", "web"]).await;
     assert_eq!(stopped["result"], "Component web stopped");
 
-    let failed = run(&nats, &["start", "component", "ghcr.io/acme/broken:1", "b", "--host-id", HOST]).await;
+    let failed = run(
+        &nats,
+        &[
+            "start",
+            "component",
+            "ghcr.io/acme/broken:1",
+            "b",
+            "--host-id",
+            HOST,
+        ],
+    )
+    .await;
     assert_eq!(failed.code, 1, "{failed:?}");
     assert!(failed.err.contains("401 unauthorized"), "{failed:?}");
-    let refused = run(&nats, &["start", "provider", "ghcr.io/acme/kv:1", "kv", "--host-id", HOST]).await;
-    assert!(refused.err.contains("provider with that ID is already running"), "{refused:?}");
+    let refused = run(
+        &nats,
+        &[
+            "start",
+            "provider",
+            "ghcr.io/acme/kv:1",
+            "kv",
+            "--host-id",
+            HOST,
+        ],
+    )
+    .await;
+    assert!(
+        refused
+            .err
+            .contains("provider with that ID is already running"),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_configs_labels_and_updates_answer_in_upstreams_keys() {
     let nats = Nats::start();
     let _client = stand_in(&nats).await;
-    let put = run_json(&nats, &["link", "put", "web", "kv", "wasi", "keyvalue", "--interface", "store"]).await;
-    assert_eq!((put["source_id"].as_str(), put["target"].as_str()), (Some("web"), Some("kv")));
-    let del = run_json(&nats, &["link", "del", "web", "wasi", "keyvalue", "-l", "cache"]).await;
+    let put = run_json(
+        &nats,
+        &[
+            "link",
+            "put",
+            "web",
+            "kv",
+            "wasi",
+            "keyvalue",
+            "--interface",
+            "store",
+        ],
+    )
+    .await;
+    assert_eq!(
+        (put["source_id"].as_str(), put["target"].as_str()),
+        (Some("web"), Some("kv"))
+    );
+    let del = run_json(
+        &nats,
+        &["link", "del", "web", "wasi", "keyvalue", "-l", "cache"],
+    )
+    .await;
     assert_eq!(del["link_name"], "cache");
     let several = run(&nats, &["link", "del", "web", "wasi", "keyvalue"]).await;
-    assert!(several.err.contains("More than one similar link found"), "{several:?}");
+    assert!(
+        several.err.contains("More than one similar link found"),
+        "{several:?}"
+    );
     let all = run_json(&nats, &["link", "del", "--all", "--force"]).await;
     assert_eq!(all["deleted"], 2);
     assert_eq!(run(&nats, &["link", "del", "--all"]).await.code, 1);
@@ -150,8 +255,14 @@ async fn links_configs_labels_and_updates_answer_in_upstreams_keys() {
     let config = run(&nats, &["config", "get", "known", "-o", "json"]).await;
     assert_eq!(config.json(), json!({"a": "b"}));
     let missing = run(&nats, &["config", "get", "unknown"]).await;
-    assert!(missing.code == 1 && missing.err.contains("Configuration not found"), "{missing:?}");
-    assert!(run_json(&nats, &["secrets", "put", "db", "nats-kv", "prod/db"]).await["message"].is_string());
+    assert!(
+        missing.code == 1 && missing.err.contains("Configuration not found"),
+        "{missing:?}"
+    );
+    assert!(
+        run_json(&nats, &["secrets", "put", "db", "nats-kv", "prod/db"]).await["message"]
+            .is_string()
+    );
 
     let labelled = run_json(&nats, &["label", "ladybug", "zone=b,rack=7"]).await;
     assert_eq!(labelled["processed"], json!([["zone", "b"], ["rack", "7"]]));
@@ -204,28 +315,62 @@ spec:
 #[tokio::test(flavor = "multi_thread")]
 async fn applications_answer_in_upstreams_keys() {
     let nats = Nats::start();
-    let _wadm = wadm(&nats, json!({"status": {"type": "deployed"}, "version": "", "components": []})).await;
+    let _wadm = wadm(
+        &nats,
+        json!({"status": {"type": "deployed"}, "version": "", "components": []}),
+    )
+    .await;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("app.wadm.yaml");
     std::fs::write(&file, MANIFEST).unwrap();
     let file = file.to_str().unwrap();
 
-    assert_eq!(run_json(&nats, &["app", "list"]).await["applications"][0]["name"], "shop");
+    assert_eq!(
+        run_json(&nats, &["app", "list"]).await["applications"][0]["name"],
+        "shop"
+    );
     let put = run_json(&nats, &["app", "put", file]).await;
-    assert_eq!((put["model_name"].as_str(), put["model_version"].as_str()), (Some("shop"), Some("v1")));
+    assert_eq!(
+        (put["model_name"].as_str(), put["model_version"].as_str()),
+        (Some("shop"), Some("v1"))
+    );
     let deployed = run_json(&nats, &["app", "deploy", file, "--wait"]).await;
-    assert_eq!((deployed["deployed"].as_bool(), deployed["status"]["status"]["type"].as_str()), (Some(true), Some("deployed")));
-    assert_eq!(run_json(&nats, &["app", "deploy", "shop"]).await["model_version"], "v1");
-    assert_eq!(run_json(&nats, &["app", "status", "shop"]).await["status"]["status"]["type"], "deployed");
-    assert_eq!(run_json(&nats, &["app", "history", "shop"]).await["revisions"][0]["version"], "v1");
-    assert_eq!(run_json(&nats, &["app", "undeploy", file]).await["undeployed_application_names"], json!(["shop"]));
-    assert_eq!(run_json(&nats, &["app", "delete", "shop"]).await["deleted"], true);
+    assert_eq!(
+        (
+            deployed["deployed"].as_bool(),
+            deployed["status"]["status"]["type"].as_str()
+        ),
+        (Some(true), Some("deployed"))
+    );
+    assert_eq!(
+        run_json(&nats, &["app", "deploy", "shop"]).await["model_version"],
+        "v1"
+    );
+    assert_eq!(
+        run_json(&nats, &["app", "status", "shop"]).await["status"]["status"]["type"],
+        "deployed"
+    );
+    assert_eq!(
+        run_json(&nats, &["app", "history", "shop"]).await["revisions"][0]["version"],
+        "v1"
+    );
+    assert_eq!(
+        run_json(&nats, &["app", "undeploy", file]).await["undeployed_application_names"],
+        json!(["shop"])
+    );
+    assert_eq!(
+        run_json(&nats, &["app", "delete", "shop"]).await["deleted"],
+        true
+    );
 
     let plan = run(&nats, &["app", "plan", file]).await;
     assert_eq!(plan.code, 2, "{plan:?}");
     assert!(plan.out.contains("start web on red-fox-1: 2"), "{plan:?}");
     let missing = run(&nats, &["app", "history", "x"]).await;
-    assert!(missing.code == 1 && missing.err.contains("Model not found: x"), "{missing:?}");
+    assert!(
+        missing.code == 1 && missing.err.contains("Model not found: x"),
+        "{missing:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,8 +382,20 @@ async fn a_deploy_that_is_not_reached_says_so_and_why() {
             "unmet": [{"spread": "east", "wanted": 2, "placeable": 0, "requirement": "zone=us-east",
                        "message": "zone=us-east: 0 of 3 hosts; seen: us-west, eu-central"}]}]}});
     let _wadm = wadm(&nats, status).await;
-    let said = run(&nats, &["app", "deploy", "shop", "--wait", "--timeout", "700ms"]).await;
+    let said = run(
+        &nats,
+        &["app", "deploy", "shop", "--wait", "--timeout", "700ms"],
+    )
+    .await;
     assert_eq!(said.code, 4, "{said:?}");
-    assert!(said.err.contains("Waiting: web: zone=us-east: 0 of 3 hosts; seen: us-west, eu-central"), "{said:?}");
-    assert!(said.err.contains("error: application `shop` v1 was accepted, but"), "{said:?}");
+    assert!(
+        said.err
+            .contains("Waiting: web: zone=us-east: 0 of 3 hosts; seen: us-west, eu-central"),
+        "{said:?}"
+    );
+    assert!(
+        said.err
+            .contains("error: application `shop` v1 was accepted, but"),
+        "{said:?}"
+    );
 }

@@ -20,7 +20,14 @@ struct Up {
 fn up(home: &Home, port: u16) -> Up {
     let mut process = home
         .command()
-        .args(["up", "-o", "json", "--nats-port", &port.to_string(), "--http-addr"])
+        .args([
+            "up",
+            "-o",
+            "json",
+            "--nats-port",
+            &port.to_string(),
+            "--http-addr",
+        ])
         .arg(format!("127.0.0.1:{}", free_port()))
         .args(["--host", "zone=us-east", "--host", "zone=us-west"])
         .stdout(Stdio::piped())
@@ -29,7 +36,10 @@ fn up(home: &Home, port: u16) -> Up {
     let mut text = String::new();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let summary = loop {
-        let line = lines.next().expect("`wash up` ended before it was ready").unwrap();
+        let line = lines
+            .next()
+            .expect("`wash up` ended before it was ready")
+            .unwrap();
         text.push_str(&line);
         if let Ok(value) = serde_json::from_str(&text) {
             break value;
@@ -42,21 +52,31 @@ fn up(home: &Home, port: u16) -> Up {
 fn children(home: &Home, port: u16) -> Vec<i64> {
     let path = home.dir.path().join(format!("data/up/{port}/state.json"));
     let state: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let hosts = state["hosts"].as_array().unwrap().iter().map(|host| &host["process"]);
+    let hosts = state["hosts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|host| &host["process"]);
     let parts = hosts.chain([&state["nats"], &state["wadm"]]);
     parts.map(|part| part["pid"].as_i64().unwrap()).collect()
 }
 
 fn alive(pid: i64) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start().chars().next());
+    let state = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.trim_start().chars().next());
     !matches!(state, None | Some(None | Some('Z')))
 }
 
 fn all_gone(pids: &[i64]) {
     let start = Instant::now();
     while pids.iter().any(|pid| alive(*pid)) {
-        assert!(start.elapsed() < SOON, "left over: {:?}", pids.iter().filter(|pid| alive(**pid)).collect::<Vec<_>>());
+        assert!(
+            start.elapsed() < SOON,
+            "left over: {:?}",
+            pids.iter().filter(|pid| alive(**pid)).collect::<Vec<_>>()
+        );
         std::thread::yield_now();
     }
 }
@@ -66,13 +86,21 @@ fn an_up_that_is_killed_outright_leaves_nothing_and_the_next_works() {
     let home = Home::new();
     let port = free_port();
     let mut first = up(&home, port);
-    assert_eq!(first.summary["hosts"].as_array().unwrap().len(), 2, "{}", first.summary);
+    assert_eq!(
+        first.summary["hosts"].as_array().unwrap().len(),
+        2,
+        "{}",
+        first.summary
+    );
     let pids = children(&home, port);
     assert_eq!(pids.len(), 4);
 
     let second = home.wash(&["up", "--nats-port", &port.to_string()]);
     assert_eq!(second.code, 1, "{second:?}");
-    assert!(second.err.contains("already") && second.err.contains("wash down"), "{second:?}");
+    assert!(
+        second.err.contains("already") && second.err.contains("wash down"),
+        "{second:?}"
+    );
 
     first.process.kill().unwrap();
     first.process.wait().unwrap();
@@ -80,10 +108,16 @@ fn an_up_that_is_killed_outright_leaves_nothing_and_the_next_works() {
 
     let mut again = up(&home, port);
     let pids = children(&home, port);
-    let hosts = home.wash(&["get", "hosts", "-p", &port.to_string(), "-o", "json"]).json();
+    let hosts = home
+        .wash(&["get", "hosts", "-p", &port.to_string(), "-o", "json"])
+        .json();
     assert_eq!(hosts["hosts"].as_array().unwrap().len(), 2, "{hosts}");
     let id = i32::try_from(again.process.id()).unwrap();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGINT).unwrap();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(id),
+        nix::sys::signal::Signal::SIGINT,
+    )
+    .unwrap();
     assert!(again.process.wait().unwrap().success());
     all_gone(&pids);
 }
@@ -93,7 +127,16 @@ fn a_detached_up_is_ended_by_down() {
     let home = Home::new();
     let port = free_port().to_string();
     let http = format!("127.0.0.1:{}", free_port());
-    let up = home.wash(&["up", "-d", "--nats-port", &port, "--http-addr", &http, "-o", "json"]);
+    let up = home.wash(&[
+        "up",
+        "-d",
+        "--nats-port",
+        &port,
+        "--http-addr",
+        &http,
+        "-o",
+        "json",
+    ]);
     assert_eq!(up.code, 0, "{up:?}");
     assert_eq!(up.json()["kill_cmd"], "wash down");
     let pids = children(&home, port.parse().unwrap());
@@ -116,7 +159,13 @@ fn a_detached_up_is_ended_by_down() {
     assert_eq!(down.code, 0, "{down:?}");
     let json = down.json();
     assert_eq!(json["hosts_stopped"].as_array().unwrap().len(), 1);
-    assert_eq!((json["nats_stopped"].as_bool(), json["wadm_stopped"].as_bool()), (Some(true), Some(true)));
+    assert_eq!(
+        (
+            json["nats_stopped"].as_bool(),
+            json["wadm_stopped"].as_bool()
+        ),
+        (Some(true), Some(true))
+    );
     all_gone(&pids);
     assert_eq!(home.wash(&["down"]).code, 1);
 }
@@ -132,8 +181,17 @@ fn an_up_that_cannot_start_says_why_and_leaves_nothing() {
     std::fs::set_permissions(&broken, mode).unwrap();
     for detached in [&[][..], &["-d"][..]] {
         let server = broken.display().to_string();
-        let said = home.wash(&[&["up", "--nats-port", &port, "--nats-server", &server], detached].concat());
+        let said = home.wash(
+            &[
+                &["up", "--nats-port", &port, "--nats-server", &server],
+                detached,
+            ]
+            .concat(),
+        );
         assert_eq!(said.code, 1, "{said:?}");
-        assert!(said.err.contains("exit code 7") && said.err.contains("no licence to run"), "{said:?}");
+        assert!(
+            said.err.contains("exit code 7") && said.err.contains("no licence to run"),
+            "{said:?}"
+        );
     }
 }

@@ -93,7 +93,8 @@ impl ClaimsCommand {
 impl Claimed {
     fn claims<T: Default>(&self, subject: String, metadata: T) -> Claims<T> {
         let now = now();
-        let after = |days: Option<u64>| days.map(|days| now.saturating_add(days.saturating_mul(DAY)));
+        let after =
+            |days: Option<u64>| days.map(|days| now.saturating_add(days.saturating_mul(DAY)));
         let mut claims = Claims::new(subject, now, metadata);
         claims.expires = after(self.expires);
         claims.not_before = after(self.not_before);
@@ -121,11 +122,17 @@ impl Sign {
     fn run(self, printer: &Printer) -> Result<Outcome, WashError> {
         let claimed = &self.claimed;
         if claimed.rev.is_none() {
-            return Err(UsageError::new("a signed component needs a revision", "add --rev NUMBER").into());
+            return Err(
+                UsageError::new("a signed component needs a revision", "add --rev NUMBER").into(),
+            );
         }
-        let wasm =
-            std::fs::read(&self.source).map_err(|source| FileError::new("read", &self.source, source))?;
-        let stem = self.source.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let wasm = std::fs::read(&self.source)
+            .map_err(|source| FileError::new("read", &self.source, source))?;
+        let stem = self
+            .source
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .unwrap_or_default();
         let issuer = claimed.signing.issuer(printer)?;
         let subject = claimed.signing.subject(Purpose::Module, &stem, printer)?;
         let mut claims = claimed.component(subject.public_key());
@@ -163,12 +170,21 @@ impl Token {
         let claimed = &self.claimed;
         let stem = claimed.name.clone().unwrap_or_else(|| "token".into());
         let issuer = claimed.signing.issuer(printer)?;
-        let failed = |source| InspectError::Claims { target: "token".into(), source };
-        let subject = |purpose| claimed.signing.subject(purpose, &stem, printer).map(|pair| pair.public_key());
+        let failed = |source| InspectError::Claims {
+            target: "token".into(),
+            source,
+        };
+        let subject = |purpose| {
+            claimed
+                .signing
+                .subject(purpose, &stem, printer)
+                .map(|pair| pair.public_key())
+        };
         let token = match self.kind {
-            KeyKind::Module => {
-                claimed.component(subject(Purpose::Module)?).encode(&issuer).map_err(failed)?
-            }
+            KeyKind::Module => claimed
+                .component(subject(Purpose::Module)?)
+                .encode(&issuer)
+                .map_err(failed)?,
             KeyKind::Service => {
                 let metadata = Provider {
                     name: claimed.name.clone(),
@@ -177,11 +193,19 @@ impl Token {
                     ver: claimed.ver.clone(),
                     ..Provider::default()
                 };
-                claimed.claims(subject(Purpose::Service)?, metadata).encode(&issuer).map_err(failed)?
+                claimed
+                    .claims(subject(Purpose::Service)?, metadata)
+                    .encode(&issuer)
+                    .map_err(failed)?
             }
             KeyKind::Account | KeyKind::Operator => {
-                let metadata = Named { name: claimed.name.clone() };
-                claimed.claims(subject(Purpose::Account)?, metadata).encode(&issuer).map_err(failed)?
+                let metadata = Named {
+                    name: claimed.name.clone(),
+                };
+                claimed
+                    .claims(subject(Purpose::Account)?, metadata)
+                    .encode(&issuer)
+                    .map_err(failed)?
             }
             KeyKind::User | KeyKind::Server | KeyKind::Cluster | KeyKind::Curve => {
                 return Err(UsageError::new(

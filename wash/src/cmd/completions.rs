@@ -50,7 +50,8 @@ impl CompletionsCommand {
             let script = String::from_utf8_lossy(&script).into_owned();
             return Ok(Done::new(script.clone()).with("script", script).into());
         };
-        std::fs::create_dir_all(&dir).map_err(|source| FileError::new("create directory", &dir, source))?;
+        std::fs::create_dir_all(&dir)
+            .map_err(|source| FileError::new("create directory", &dir, source))?;
         let path = clap_complete::generate_to(shell, &mut command, "wash", &dir)
             .map_err(|source| FileError::new("write", &dir, source))?;
         let path = path.display().to_string();

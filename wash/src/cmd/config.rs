@@ -68,7 +68,10 @@ pub fn key_values(pairs: &[String]) -> Result<BTreeMap<String, String>, UsageErr
         .iter()
         .map(|pair| match pair.split_once('=') {
             Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-            _ => Err(UsageError::new(format!("`{pair}` is no setting"), "write it as key=value")),
+            _ => Err(UsageError::new(
+                format!("`{pair}` is no setting"),
+                "write it as key=value",
+            )),
         })
         .collect()
 }
@@ -82,7 +85,10 @@ pub struct ConfigMap {
 impl ConfigMap {
     /// Shows a map.
     pub fn new(values: BTreeMap<String, String>, marks_success: bool) -> Self {
-        Self { values, marks_success }
+        Self {
+            values,
+            marks_success,
+        }
     }
 }
 
@@ -96,7 +102,10 @@ impl Answer for ConfigMap {
     }
 
     fn json(&self) -> Map<String, Value> {
-        self.values.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect()
+        self.values
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone().into()))
+            .collect()
     }
 
     fn marks_success(&self) -> bool {
@@ -154,5 +163,11 @@ pub async fn read<L: Lattice>(
 ) -> Result<BTreeMap<String, String>, WashError> {
     let config = ConfigName::new(name).map_err(LatticeError::from)?;
     let found = lattice.config(&config).await?;
-    found.ok_or_else(|| NotFound { name: name.to_owned(), make }.into())
+    found.ok_or_else(|| {
+        NotFound {
+            name: name.to_owned(),
+            make,
+        }
+        .into()
+    })
 }

@@ -103,13 +103,24 @@ pub struct ContextList {
 impl Answer for ContextList {
     fn text(&self, _: &Style) -> String {
         let line = |name: &String| {
-            if *name == self.default { format!("{name} (default)") } else { name.clone() }
+            if *name == self.default {
+                format!("{name} (default)")
+            } else {
+                name.clone()
+            }
         };
-        self.contexts.iter().map(line).collect::<Vec<_>>().join("\n")
+        self.contexts
+            .iter()
+            .map(line)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     fn json(&self) -> Map<String, Value> {
-        keys([("contexts", self.contexts.clone().into()), ("default", self.default.clone().into())])
+        keys([
+            ("contexts", self.contexts.clone().into()),
+            ("default", self.default.clone().into()),
+        ])
     }
 }
 
@@ -124,7 +135,10 @@ impl Directory {
 
 fn named(name: Option<String>, command: &str) -> Result<String, UsageError> {
     name.ok_or_else(|| {
-        UsageError::new("no context was named", format!("name one: `wash ctx {command} NAME`; `wash ctx list` shows them"))
+        UsageError::new(
+            "no context was named",
+            format!("name one: `wash ctx {command} NAME`; `wash ctx list` shows them"),
+        )
     })
 }
 
@@ -134,13 +148,19 @@ impl CtxCommand {
         match self {
             Self::List(directory) => {
                 let contexts = directory.contexts()?;
-                Ok(ContextList { contexts: contexts.names(), default: contexts.default_name() }.into())
+                Ok(ContextList {
+                    contexts: contexts.names(),
+                    default: contexts.default_name(),
+                }
+                .into())
             }
             Self::New(new) => new.run(),
             Self::Del(del) => {
                 let name = named(del.name, "del")?;
                 del.directory.contexts()?.remove(&name)?;
-                Ok(Done::new(format!("Removed context `{name}`")).with("message", "Removed context").into())
+                Ok(Done::new(format!("Removed context `{name}`"))
+                    .with("message", "Removed context")
+                    .into())
             }
             Self::Default(default) => {
                 let name = named(default.name, "default")?;
@@ -156,7 +176,10 @@ impl CtxCommand {
 impl NewContext {
     fn run(self) -> Result<Outcome, WashError> {
         let name = named(self.name, "new")?;
-        let mut context = Context { name: name.clone(), ..Context::default() };
+        let mut context = Context {
+            name: name.clone(),
+            ..Context::default()
+        };
         if let Some(host) = self.ctl_host {
             context.rpc_host.clone_from(&host);
             context.ctl_host = host;
@@ -173,8 +196,14 @@ impl NewContext {
             context.lattice = lattice;
         }
         self.directory.contexts()?.create(&context)?;
-        let text = format!("Made context `{name}`; make it the default with `wash ctx default {name}`");
-        Ok(Done::new(text).with("result", format!("Created context {name} with default values")).into())
+        let text =
+            format!("Made context `{name}`; make it the default with `wash ctx default {name}`");
+        Ok(Done::new(text)
+            .with(
+                "result",
+                format!("Created context {name} with default values"),
+            )
+            .into())
     }
 }
 
@@ -184,17 +213,30 @@ impl EditContext {
         let name = self.name.unwrap_or_else(|| contexts.default_name());
         let file = contexts.materialise(&name)?;
         let Some(editor) = self.editor.filter(|editor| !editor.is_empty()) else {
-            return Err(UsageError::new("no editor is known", "set EDITOR, or name one with --editor").into());
+            return Err(UsageError::new(
+                "no editor is known",
+                "set EDITOR, or name one with --editor",
+            )
+            .into());
         };
         let mut words = editor.split_whitespace();
         let program = words.next().unwrap_or("vi");
-        let failed = |source| EditorError { editor: editor.clone(), source };
-        let status = Command::new(program).args(words).arg(&file).status().map_err(failed)?;
+        let failed = |source| EditorError {
+            editor: editor.clone(),
+            source,
+        };
+        let status = Command::new(program)
+            .args(words)
+            .arg(&file)
+            .status()
+            .map_err(failed)?;
         if !status.success() {
             return Err(failed(std::io::Error::other(status.to_string())).into());
         }
         // What was typed has to be a context, now rather than at the next command.
         contexts.load(&name)?;
-        Ok(Done::new(format!("Changed context `{name}`")).with("result", "success").into())
+        Ok(Done::new(format!("Changed context `{name}`"))
+            .with("result", "success")
+            .into())
     }
 }

@@ -15,7 +15,10 @@ struct HostCli {
 }
 
 /// Runs the host daemon.
-#[allow(clippy::print_stderr, reason = "the daemon prints its own end, as its own program does")]
+#[allow(
+    clippy::print_stderr,
+    reason = "the daemon prints its own end, as its own program does"
+)]
 pub fn host(arguments: Vec<OsString>) -> ExitCode {
     let cli = HostCli::parse_from(arguments.into_iter().skip(1));
     daemon(async {
@@ -36,9 +39,15 @@ pub fn wadm(arguments: Vec<OsString>) -> ExitCode {
 }
 
 /// Daemons use every processor.
-#[allow(clippy::print_stderr, reason = "there is nothing else that could say it")]
+#[allow(
+    clippy::print_stderr,
+    reason = "there is nothing else that could say it"
+)]
 fn daemon(run: impl Future<Output = ExitCode>) -> ExitCode {
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime.block_on(run),
         Err(error) => {
             eprintln!("error: cannot start the async runtime: {error}");

@@ -124,7 +124,10 @@ impl DownCommand {
         stopped.hosts.sort();
         stopped.hosts.dedup();
         if places.is_empty() && stopped.hosts.is_empty() && stopped.purged.is_empty() {
-            return Err(NothingUp { port: self.connect.ctl_port }.into());
+            return Err(NothingUp {
+                port: self.connect.ctl_port,
+            }
+            .into());
         }
         Ok(stopped)
     }
@@ -141,15 +144,25 @@ impl DownCommand {
             .filter_map(|place| place.read().map(|state| (place, state)))
             .collect();
         Ok(match port {
-            Some(port) => known.into_iter().filter(|(place, _)| place.port() == Some(port)).collect(),
+            Some(port) => known
+                .into_iter()
+                .filter(|(place, _)| place.port() == Some(port))
+                .collect(),
             None if self.all => known,
             None => {
                 let context = self.connect.chosen_context()?;
                 let usual: Vec<u16> = known.iter().filter_map(|(place, _)| place.port()).collect();
                 // With one lattice here there is no doubt which is meant.
                 let single = usual.iter().all(|port| usual.first() == Some(port));
-                let wanted = if single { usual.first().copied() } else { Some(context.ctl_port) };
-                known.into_iter().filter(|(place, _)| place.port() == wanted).collect()
+                let wanted = if single {
+                    usual.first().copied()
+                } else {
+                    Some(context.ctl_port)
+                };
+                known
+                    .into_iter()
+                    .filter(|(place, _)| place.port() == wanted)
+                    .collect()
             }
         })
     }
@@ -178,7 +191,11 @@ impl DownCommand {
             buckets.push(bucket::config_data(lattice.name()));
         }
         if matches!(self.purge_jetstream, Purge::All | Purge::Wadm) {
-            let ours = [wadm::MANIFEST_BUCKET, wadm::STATE_BUCKET, wadm::CONTROL_BUCKET];
+            let ours = [
+                wadm::MANIFEST_BUCKET,
+                wadm::STATE_BUCKET,
+                wadm::CONTROL_BUCKET,
+            ];
             buckets.extend(ours.map(str::to_owned));
             streams.extend(wadm::UPSTREAM_STREAMS);
         }

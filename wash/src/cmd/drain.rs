@@ -46,7 +46,10 @@ impl Answer for Drained {
         match self.paths.as_slice() {
             [] => "There was nothing to remove".into(),
             paths => {
-                let each: Vec<String> = paths.iter().map(|path| format!("Removed {}", path.display())).collect();
+                let each: Vec<String> = paths
+                    .iter()
+                    .map(|path| format!("Removed {}", path.display()))
+                    .collect();
                 each.join("\n")
             }
         }
@@ -77,7 +80,8 @@ impl DrainCommand {
 
     fn targets(self, dirs: &Dirs) -> Vec<PathBuf> {
         let temporary = std::env::temp_dir();
-        let one = |wanted: Self, path: PathBuf| (self == wanted || self == Self::All).then_some(path);
+        let one =
+            |wanted: Self, path: PathBuf| (self == wanted || self == Self::All).then_some(path);
         [
             one(Self::Oci, temporary.join("wasmcloud_ocicache")),
             one(Self::Oci, dirs.cache()),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use proto::ctl::{Host, HostInventory};
+use proto::ctl::{Host, HostInventory, is_builtin_label};
 use proto::link::Link;
 use serde_json::{Map, Value};
 
@@ -77,13 +77,19 @@ impl GetCommand {
             Self::Inventory(get) => {
                 let lattice = NatsLattice::connect(&get.connect).await?;
                 let term = get.host_id.as_deref();
-                get.watch.run(printer, async || inventory(&lattice, term).await).await
+                get.watch
+                    .run(printer, async || inventory(&lattice, term).await)
+                    .await
             }
             Self::Links(get) => get.run(printer).await,
             Self::Claims(get) => {
                 let lattice = NatsLattice::connect(&get.connect).await?;
                 get.watch
-                    .run(printer, async || Ok(Claims { claims: lattice.claims().await? }))
+                    .run(printer, async || {
+                        Ok(Claims {
+                            claims: lattice.claims().await?,
+                        })
+                    })
                     .await
             }
         }
@@ -94,17 +100,28 @@ impl GetLinks {
     /// Asks and shows.
     pub async fn run(self, printer: &Printer) -> Result<Outcome, WashError> {
         let lattice = NatsLattice::connect(&self.connect).await?;
-        self.watch.run(printer, async || Ok(Links { links: lattice.links().await? })).await
+        self.watch
+            .run(printer, async || {
+                Ok(Links {
+                    links: lattice.links().await?,
+                })
+            })
+            .await
     }
 }
 
 /// The hosts of a lattice; none is an answer, not an error.
 pub async fn hosts<L: Lattice>(lattice: &L) -> Result<Hosts, WashError> {
-    Ok(Hosts { hosts: lattice.ping_hosts(lattice.timeout()).await? })
+    Ok(Hosts {
+        hosts: lattice.ping_hosts(lattice.timeout()).await?,
+    })
 }
 
 /// What runs on one host, or on each.
-pub async fn inventory<L: Lattice>(lattice: &L, term: Option<&str>) -> Result<Inventories, WashError> {
+pub async fn inventory<L: Lattice>(
+    lattice: &L,
+    term: Option<&str>,
+) -> Result<Inventories, WashError> {
     let mut inventories = match term {
         Some(term) => vec![lattice.inventory(&find_host(lattice, term).await?).await?],
         None => match lattice.inventories().await {
@@ -131,7 +148,7 @@ impl Answer for Hosts {
                 host.friendly_name.clone(),
                 or_dash(host.version.clone().unwrap_or_default()),
                 or_dash(host.uptime_human.clone().unwrap_or_default()),
-                pairs(&host.labels),
+                own_labels(&host.labels),
             ]);
         }
         rows.finish()
@@ -147,22 +164,53 @@ pub struct Inventories {
     inventories: Vec<HostInventory>,
 }
 
+/// The labels somebody chose; those every host has by itself would drown them.
+fn own_labels(labels: &proto::Labels) -> String {
+    pairs(labels.iter().filter(|(key, _)| !is_builtin_label(key)))
+}
+
 /// How a person reads a limit on instances.
 pub fn instances(max: u32) -> String {
-    if max == u32::MAX { "no limit".into() } else { max.to_string() }
+    if max == u32::MAX {
+        "no limit".into()
+    } else {
+        max.to_string()
+    }
 }
 
 fn one_inventory(inventory: &HostInventory, style: &Style) -> String {
     let name = style.paint(Paint::Strong, &inventory.friendly_name);
-    let mut text = format!("{name}  {}  {}", inventory.host_id, pairs(&inventory.labels));
-    let mut rows = Rows::new(style, ["  KIND", "ID", "INSTANCES", "IMAGE"], "  (nothing runs here)");
+    let mut text = format!(
+        "{name}  {}  {}",
+        inventory.host_id,
+        own_labels(&inventory.labels)
+    );
+    let mut rows = Rows::new(
+        style,
+        ["  KIND", "ID", "INSTANCES", "IMAGE"],
+        "  (nothing runs here)",
+    );
     for component in &inventory.components {
         let count = instances(component.max_instances);
-        rows.row(["  component".into(), component.id.to_string(), count, component.image_ref.clone()]);
+        rows.row([
+            "  component".into(),
+            component.id.to_string(),
+            count,
+            component.image_ref.clone(),
+        ]);
     }
     for provider in &inventory.providers {
         let image = provider.image_ref.clone().unwrap_or_default();
-        rows.row(["  provider".into(), provider.id.to_string(), "-".into(), or_dash(image)]);
+        let restarts = match provider.restarts {
+            Some(count) if count > 0 => format!("restarted {count}x"),
+            _ => "-".into(),
+        };
+        rows.row([
+            "  provider".into(),
+            provider.id.to_string(),
+            restarts,
+            or_dash(image),
+        ]);
     }
     text.push('\n');
     text.push_str(&rows.finish());
@@ -174,7 +222,11 @@ impl Answer for Inventories {
         if self.inventories.is_empty() {
             return "No hosts. Start one with `wash up`.".into();
         }
-        let each: Vec<String> = self.inventories.iter().map(|one| one_inventory(one, style)).collect();
+        let each: Vec<String> = self
+            .inventories
+            .iter()
+            .map(|one| one_inventory(one, style))
+            .collect();
         each.join("\n\n")
     }
 
@@ -190,13 +242,22 @@ pub struct Links {
 
 impl Answer for Links {
     fn text(&self, style: &Style) -> String {
-        let mut rows = Rows::new(style, ["SOURCE", "TARGET", "INTERFACES", "NAME", "CONFIG"], "No links.");
+        let mut rows = Rows::new(
+            style,
+            ["SOURCE", "TARGET", "INTERFACES", "NAME", "CONFIG"],
+            "No links.",
+        );
         for link in &self.links {
             let configs: Vec<&str> = link.config_names().map(AsRef::as_ref).collect();
             rows.row([
                 link.source_id.to_string(),
                 link.target.to_string(),
-                format!("{}:{}/{}", link.wit_namespace, link.wit_package, link.interfaces.join(",")),
+                format!(
+                    "{}:{}/{}",
+                    link.wit_namespace,
+                    link.wit_package,
+                    link.interfaces.join(",")
+                ),
                 link.name.to_string(),
                 or_dash(configs.join(", ")),
             ]);
@@ -216,10 +277,20 @@ pub struct Claims {
 
 impl Answer for Claims {
     fn text(&self, style: &Style) -> String {
-        let mut rows = Rows::new(style, ["SUBJECT", "NAME", "VERSION", "REVISION", "ISSUER"], "No claims.");
+        let mut rows = Rows::new(
+            style,
+            ["SUBJECT", "NAME", "VERSION", "REVISION", "ISSUER"],
+            "No claims.",
+        );
         for claims in &self.claims {
             let get = |key: &str, old: &str| {
-                or_dash(claims.get(key).or_else(|| claims.get(old)).cloned().unwrap_or_default())
+                or_dash(
+                    claims
+                        .get(key)
+                        .or_else(|| claims.get(old))
+                        .cloned()
+                        .unwrap_or_default(),
+                )
             };
             rows.row([
                 get("subject", "sub"),
@@ -249,7 +320,9 @@ mod tests {
             "host_id": "NDQQ", "friendly_name": "black-ladybug-2424", "labels": {"zone": "a"},
             "version": "1.0.0", "uptime_human": "1m", "uptime_seconds": 60
         });
-        let inventories = Inventories { inventories: vec![serde_json::from_value(inventory).unwrap()] };
+        let inventories = Inventories {
+            inventories: vec![serde_json::from_value(inventory).unwrap()],
+        };
         insta::assert_snapshot!(inventories.text(&Style::new(false)));
     }
 }

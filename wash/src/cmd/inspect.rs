@@ -89,9 +89,12 @@ pub async fn load(
         let bytes = std::fs::read(&path).map_err(|source| FileError::new("read", path, source))?;
         let found = digest_of(&bytes);
         return match digest {
-            Some(wanted) if wanted != found => {
-                Err(RegistryError::Digest { image: target.into(), wanted: wanted.into(), found }.into())
+            Some(wanted) if wanted != found => Err(RegistryError::Digest {
+                image: target.into(),
+                wanted: wanted.into(),
+                found,
             }
+            .into()),
             _ => Ok((bytes.into(), found)),
         };
     }
@@ -114,8 +117,14 @@ impl InspectCommand {
     /// Looks at it.
     pub async fn run(self, printer: &Printer) -> Result<Outcome, WashError> {
         let target = &self.target;
-        let (bytes, digest) =
-            load(target, self.digest.as_deref(), self.allow_latest, &self.options, printer).await?;
+        let (bytes, digest) = load(
+            target,
+            self.digest.as_deref(),
+            self.allow_latest,
+            &self.options,
+            printer,
+        )
+        .await?;
         match Kind::of_bytes(&bytes) {
             Some(Kind::Component) => self.component(&bytes, digest),
             Some(Kind::Provider) => self.provider(&bytes, digest),
@@ -125,12 +134,18 @@ impl InspectCommand {
 
     fn component(&self, bytes: &[u8], digest: String) -> Result<Outcome, WashError> {
         let target = self.target.clone();
-        let wit_error = |source| InspectError::Wit { target: target.clone(), source };
+        let wit_error = |source| InspectError::Wit {
+            target: target.clone(),
+            source,
+        };
         if self.wit {
             let text = wit::text(bytes).map_err(wit_error)?;
             return Ok(Done::new(text.clone()).with("wit", text).into());
         }
-        let claims_error = |source| InspectError::Claims { target: target.clone(), source };
+        let claims_error = |source| InspectError::Claims {
+            target: target.clone(),
+            source,
+        };
         let token = claims::extract(bytes).map_err(claims_error)?;
         if self.jwt_only {
             let token = token.ok_or_else(|| InspectError::Unsigned(target.clone()))?;
@@ -142,7 +157,15 @@ impl InspectCommand {
             None => None,
         };
         let intact = claims::read_component(bytes, now()).is_ok();
-        Ok(ComponentReport { target: self.target.clone(), bytes: bytes.len(), digest, surface, claims, intact }.into())
+        Ok(ComponentReport {
+            target: self.target.clone(),
+            bytes: bytes.len(),
+            digest,
+            surface,
+            claims,
+            intact,
+        }
+        .into())
     }
 
     fn provider(&self, bytes: &[u8], digest: String) -> Result<Outcome, WashError> {
@@ -152,7 +175,10 @@ impl InspectCommand {
             return Ok(Done::new(token.clone()).with("token", token).into());
         }
         if self.wit {
-            let world = archive.wit.as_deref().ok_or_else(|| InspectError::NoWit(self.target.clone()))?;
+            let world = archive
+                .wit
+                .as_deref()
+                .ok_or_else(|| InspectError::NoWit(self.target.clone()))?;
             let target = self.target.clone();
             let text = wit::text(world).map_err(|source| InspectError::Wit { target, source })?;
             return Ok(Done::new(text.clone()).with("wit", text).into());
@@ -172,7 +198,11 @@ pub struct ComponentReport {
 }
 
 fn list(names: &[String]) -> String {
-    if names.is_empty() { "\n  (none)".into() } else { names.iter().map(|name| format!("\n  {name}")).collect() }
+    if names.is_empty() {
+        "\n  (none)".into()
+    } else {
+        names.iter().map(|name| format!("\n  {name}")).collect()
+    }
 }
 
 impl Answer for ComponentReport {
@@ -185,11 +215,16 @@ impl Answer for ComponentReport {
             list(&self.surface.imports),
             list(&self.surface.exports)
         );
-        let Some(claims) = &self.claims else { return format!("{text}\n\nClaims\n  (unsigned)") };
+        let Some(claims) = &self.claims else {
+            return format!("{text}\n\nClaims\n  (unsigned)");
+        };
         let meta = claims.metadata.clone().unwrap_or_default();
         let valid = match self.intact {
             true => style.paint(Paint::Good, "valid"),
-            false => style.paint(Paint::Bad, "not valid: expired, or changed since it was signed"),
+            false => style.paint(
+                Paint::Bad,
+                "not valid: expired, or changed since it was signed",
+            ),
         };
         text.push_str(&format!(
             "\n\nClaims ({valid})\n  name      {}\n  version   {} (revision {})\n  component {}\n  account   {}\n  expires   {}\n  tags      {}",
@@ -216,7 +251,10 @@ impl Answer for ComponentReport {
                 ("account", claims.issuer.clone().into()),
                 ("component", claims.subject.clone().into()),
                 ("expires", claims::date_for_people(claims.expires).into()),
-                ("can_be_used", claims::date_for_people(claims.not_before).into()),
+                (
+                    "can_be_used",
+                    claims::date_for_people(claims.not_before).into(),
+                ),
                 ("valid", self.intact.into()),
                 ("version", meta.ver.into()),
                 ("revision", meta.rev.into()),
@@ -251,7 +289,10 @@ impl Answer for ProviderReport {
         let targets: Vec<String> = self.archive.targets.keys().cloned().collect();
         format!(
             "{}  provider archive\n{}\n\n  service   {}\n  issuer    {}\n  vendor    {}\n  version   {} (revision {})\n\nTargets{}",
-            style.paint(Paint::Strong, &or_dash(meta.name.clone().unwrap_or_default())),
+            style.paint(
+                Paint::Strong,
+                &or_dash(meta.name.clone().unwrap_or_default())
+            ),
             self.digest,
             self.archive.claims.subject,
             self.archive.claims.issuer,

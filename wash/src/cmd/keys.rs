@@ -82,7 +82,10 @@ pub struct KeyList {
 impl Answer for KeyList {
     fn text(&self, _: &Style) -> String {
         match self.names.as_slice() {
-            [] => format!("No keys in {}. Make one with `wash keys gen`.", self.directory.display()),
+            [] => format!(
+                "No keys in {}. Make one with `wash keys gen`.",
+                self.directory.display()
+            ),
             names => names.join("\n"),
         }
     }
@@ -115,7 +118,10 @@ impl KeyKind {
             Self::Operator => KeyPair::new_operator(),
             Self::Cluster => KeyPair::new_cluster(),
         };
-        Ok((pair.public_key(), pair.seed().map_err(|_| KeyError::NoSeed)?))
+        Ok((
+            pair.public_key(),
+            pair.seed().map_err(|_| KeyError::NoSeed)?,
+        ))
     }
 }
 
@@ -128,7 +134,10 @@ impl KeysCommand {
                 let text = format!(
                     "Public key: {public_key}\nSeed: {seed}\n\nThe seed is the secret: keep it where nobody else reads it."
                 );
-                Ok(Done::new(text).with("public_key", public_key).with("seed", seed).into())
+                Ok(Done::new(text)
+                    .with("public_key", public_key)
+                    .with("seed", seed)
+                    .into())
             }
             Self::Get(get) => {
                 let name = get.name.strip_suffix(".nk").unwrap_or(&get.name);
@@ -136,14 +145,17 @@ impl KeysCommand {
                 if !path.is_file() {
                     return Err(KeyError::Missing(path).into());
                 }
-                let seed =
-                    std::fs::read_to_string(&path).map_err(|source| FileError::new("read", path, source))?;
+                let seed = std::fs::read_to_string(&path)
+                    .map_err(|source| FileError::new("read", path, source))?;
                 let seed = seed.trim().to_owned();
                 Ok(Done::new(seed.clone()).with("seed", seed).into())
             }
             Self::List(list) => {
                 let directory = directory(list.directory)?;
-                let entries = std::fs::read_dir(&directory).into_iter().flatten().flatten();
+                let entries = std::fs::read_dir(&directory)
+                    .into_iter()
+                    .flatten()
+                    .flatten();
                 let mut names: Vec<String> = entries
                     .filter_map(|entry| entry.file_name().into_string().ok())
                     .filter(|name| name.ends_with(".nk"))
@@ -172,8 +184,14 @@ mod tests {
             (KeyKind::Curve, "X"),
         ] {
             let (public_key, seed) = kind.make().unwrap();
-            assert!(public_key.starts_with(letter) && public_key.len() == 56, "{public_key}");
-            assert!(seed.starts_with(&format!("S{letter}")) && seed.len() == 58, "{letter}");
+            assert!(
+                public_key.starts_with(letter) && public_key.len() == 56,
+                "{public_key}"
+            );
+            assert!(
+                seed.starts_with(&format!("S{letter}")) && seed.len() == 58,
+                "{letter}"
+            );
         }
     }
 }

@@ -34,16 +34,26 @@ pub struct Labelled {
 
 impl Answer for Labelled {
     fn text(&self, _: &Style) -> String {
-        let each = self.processed.iter().map(|(key, value)| match self.deleted {
-            true => key.clone(),
-            false => format!("{key}={value}"),
-        });
+        let each = self
+            .processed
+            .iter()
+            .map(|(key, value)| match self.deleted {
+                true => key.clone(),
+                false => format!("{key}={value}"),
+            });
         let verb = if self.deleted { "Removed" } else { "Set" };
-        format!("{verb} {} on {}", each.collect::<Vec<_>>().join(", "), self.host)
+        format!(
+            "{verb} {} on {}",
+            each.collect::<Vec<_>>().join(", "),
+            self.host
+        )
     }
 
     fn json(&self) -> Map<String, Value> {
-        keys([("deleted", self.deleted.into()), ("processed", json!(self.processed))])
+        keys([
+            ("deleted", self.deleted.into()),
+            ("processed", json!(self.processed)),
+        ])
     }
 }
 
@@ -57,10 +67,23 @@ impl LabelCommand {
             if self.delete {
                 lattice.delete_label(&host, key).await?;
             } else {
-                lattice.put_label(&host, &HostLabel { key: key.clone(), value: value.clone() }).await?;
+                lattice
+                    .put_label(
+                        &host,
+                        &HostLabel {
+                            key: key.clone(),
+                            value: value.clone(),
+                        },
+                    )
+                    .await?;
             }
         }
-        Ok(Labelled { host: host.to_string(), deleted: self.delete, processed: labels }.into())
+        Ok(Labelled {
+            host: host.to_string(),
+            deleted: self.delete,
+            processed: labels,
+        }
+        .into())
     }
 
     fn read(&self) -> Result<Vec<(String, String)>, UsageError> {
@@ -68,7 +91,10 @@ impl LabelCommand {
             (true, Some((key, value))) => Ok((key.to_owned(), value.to_owned())),
             (true, None) => Ok((text.clone(), String::new())),
             (false, _) => parse_label(text).map_err(|message| {
-                UsageError::new(message, "write it as key=value, e.g. zone=us-east; remove one with --delete KEY")
+                UsageError::new(
+                    message,
+                    "write it as key=value, e.g. zone=us-east; remove one with --delete KEY",
+                )
             }),
         };
         self.labels.iter().map(read).collect()

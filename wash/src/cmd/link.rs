@@ -37,7 +37,12 @@ pub struct PutLink {
     /// WIT package, e.g. keyvalue
     pub wit_package: String,
     /// Interface, e.g. store; repeat for more
-    #[arg(long = "interface", alias = "interfaces", required = true, value_delimiter = ',')]
+    #[arg(
+        long = "interface",
+        alias = "interfaces",
+        required = true,
+        value_delimiter = ','
+    )]
     pub interfaces: Vec<String>,
     /// Named configuration for the source; repeat for more
     #[arg(long, value_name = "NAME")]
@@ -107,7 +112,10 @@ impl Advice for LinkError {
 
 /// Reads configuration names.
 pub fn config_names(names: &[String]) -> Result<Vec<ConfigName>, LatticeError> {
-    names.iter().map(|name| Ok(ConfigName::new(name.as_str())?)).collect()
+    names
+        .iter()
+        .map(|name| Ok(ConfigName::new(name.as_str())?))
+        .collect()
 }
 
 impl LinkCommand {
@@ -129,7 +137,11 @@ impl LinkCommand {
 
 impl PutLink {
     async fn run<L: Lattice>(self, lattice: &L) -> Result<Done, WashError> {
-        if self.interfaces.iter().any(|interface| interface.contains([':', '/', '@'])) {
+        if self
+            .interfaces
+            .iter()
+            .any(|interface| interface.contains([':', '/', '@']))
+        {
             return Err(UsageError::new(
                 format!("`{}` is no interface name", self.interfaces.join(",")),
                 "give namespace and package as arguments and the bare name here: \
@@ -158,7 +170,9 @@ impl PutLink {
             link.interfaces.join(","),
             link.name
         );
-        Ok(Done::new(text).with("source_id", link.source_id.as_str()).with("target", link.target.as_str()))
+        Ok(Done::new(text)
+            .with("source_id", link.source_id.as_str())
+            .with("target", link.target.as_str()))
     }
 }
 
@@ -184,7 +198,10 @@ impl DeleteLink {
             _ => self.find(&source, lattice).await?,
         };
         lattice.delete_link(&DeleteLinkRequest::from(&key)).await?;
-        let text = format!("Deleted link {} of {} on {}:{}", key.name, key.source, key.namespace, key.package);
+        let text = format!(
+            "Deleted link {} of {} on {}:{}",
+            key.name, key.source, key.namespace, key.package
+        );
         Ok(Done::new(text)
             .with("source_id", key.source.as_str())
             .with("wit_namespace", key.namespace)
@@ -194,7 +211,9 @@ impl DeleteLink {
 
     /// The one link that fits what was given.
     async fn find<L: Lattice>(&self, source: &str, lattice: &L) -> Result<LinkKey, WashError> {
-        let fits = |given: &Option<String>, found: &str| given.as_deref().is_none_or(|given| given == found);
+        let fits = |given: &Option<String>, found: &str| {
+            given.as_deref().is_none_or(|given| given == found)
+        };
         let links = lattice.links().await?;
         let found: Vec<&Link> = links
             .iter()
@@ -208,12 +227,19 @@ impl DeleteLink {
         match found.as_slice() {
             [link] => Ok(link.key()),
             [] => {
-                let wanted = [Some(source), self.wit_namespace.as_deref(), self.wit_package.as_deref()];
+                let wanted = [
+                    Some(source),
+                    self.wit_namespace.as_deref(),
+                    self.wit_package.as_deref(),
+                ];
                 let wanted: Vec<&str> = wanted.into_iter().flatten().collect();
                 Err(LinkError::None(format!("`{}`", wanted.join(" "))).into())
             }
             several => Err(LinkError::Several(
-                several.iter().map(|link| format!("{} -> {}", link.name, link.target)).collect(),
+                several
+                    .iter()
+                    .map(|link| format!("{} -> {}", link.name, link.target))
+                    .collect(),
             )
             .into()),
         }
@@ -221,12 +247,18 @@ impl DeleteLink {
 
     async fn all<L: Lattice>(&self, lattice: &L, printer: &Printer) -> Result<Done, WashError> {
         let links = lattice.links().await?;
-        let question = format!("Delete all {} links of lattice `{}`?", links.len(), lattice.name());
+        let question = format!(
+            "Delete all {} links of lattice `{}`?",
+            links.len(),
+            lattice.name()
+        );
         if !links.is_empty() && !self.force && !printer.confirm(&question) {
             return Err(LinkError::Unconfirmed(links.len()).into());
         }
         for link in &links {
-            lattice.delete_link(&DeleteLinkRequest::from(&link.key())).await?;
+            lattice
+                .delete_link(&DeleteLinkRequest::from(&link.key()))
+                .await?;
         }
         Ok(Done::new(format!("Deleted {} link(s)", links.len())).with("deleted", links.len()))
     }

@@ -166,14 +166,20 @@ pub struct Archive {
 impl Archive {
     /// Reads an archive and checks it against its claims.
     pub fn read(bytes: &[u8], name: &str) -> Result<Self, WashError> {
-        let members = members(bytes)
-            .map_err(|source| ParError::NotAnArchive { archive: name.to_owned(), source })?;
+        let members = members(bytes).map_err(|source| ParError::NotAnArchive {
+            archive: name.to_owned(),
+            source,
+        })?;
         let mut token = None;
         let mut wit = None;
         let mut targets = BTreeMap::new();
         for (member, content) in members {
             match member.as_str() {
-                TOKEN => token = String::from_utf8(content).ok().map(|token| token.trim().to_owned()),
+                TOKEN => {
+                    token = String::from_utf8(content)
+                        .ok()
+                        .map(|token| token.trim().to_owned())
+                }
                 WORLD => wit = Some(content),
                 _ => {
                     if let Some(target) = member.strip_suffix(".bin") {
@@ -185,20 +191,41 @@ impl Archive {
         let Some(token) = token.filter(|_| !targets.is_empty()) else {
             return Err(ParError::Incomplete(name.to_owned()).into());
         };
-        let claims = Claims::<Provider>::decode(&token)
-            .map_err(|source| InspectError::Claims { target: name.to_owned(), source })?;
-        let archive = Self { token, claims, targets, wit };
+        let claims = Claims::<Provider>::decode(&token).map_err(|source| InspectError::Claims {
+            target: name.to_owned(),
+            source,
+        })?;
+        let archive = Self {
+            token,
+            claims,
+            targets,
+            wit,
+        };
         archive.check(name)?;
         Ok(archive)
     }
 
     fn check(&self, name: &str) -> Result<(), ParError> {
-        let signed = self.claims.metadata.clone().unwrap_or_default().target_hashes;
+        let signed = self
+            .claims
+            .metadata
+            .clone()
+            .unwrap_or_default()
+            .target_hashes;
         let wit = self.wit.iter().map(|content| (WORLD, content));
-        let targets = self.targets.iter().map(|(target, content)| (target.as_str(), content));
+        let targets = self
+            .targets
+            .iter()
+            .map(|(target, content)| (target.as_str(), content));
         for (member, content) in targets.chain(wit) {
-            if signed.get(member).is_some_and(|signed| *signed != hash(content)) {
-                return Err(ParError::Changed { archive: name.to_owned(), member: member.to_owned() });
+            if signed
+                .get(member)
+                .is_some_and(|signed| *signed != hash(content))
+            {
+                return Err(ParError::Changed {
+                    archive: name.to_owned(),
+                    member: member.to_owned(),
+                });
             }
         }
         Ok(())
@@ -207,13 +234,19 @@ impl Archive {
     /// Signs what is in it.
     fn sign(&mut self, issuer: &nkeys::KeyPair) -> Result<(), InspectError> {
         let metadata = self.claims.metadata.get_or_insert_default();
-        metadata.target_hashes =
-            self.targets.iter().map(|(target, content)| (target.clone(), hash(content))).collect();
+        metadata.target_hashes = self
+            .targets
+            .iter()
+            .map(|(target, content)| (target.clone(), hash(content)))
+            .collect();
         if let Some(wit) = &self.wit {
             metadata.target_hashes.insert(WORLD.into(), hash(wit));
         }
         let token = self.claims.encode(issuer);
-        self.token = token.map_err(|source| InspectError::Claims { target: "the archive".into(), source })?;
+        self.token = token.map_err(|source| InspectError::Claims {
+            target: "the archive".into(),
+            source,
+        })?;
         Ok(())
     }
 
@@ -255,7 +288,9 @@ fn members(bytes: &[u8]) -> std::io::Result<Vec<(String, Vec<u8>)>> {
     for entry in tar::Archive::new(reader.take(BYTES_MAX)).entries()? {
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
         let mut content = Vec::new();
         let read = entry.by_ref().take(left).read_to_end(&mut content)?;
         left -= read as u64;
@@ -266,7 +301,9 @@ fn members(bytes: &[u8]) -> std::io::Result<Vec<(String, Vec<u8>)>> {
 
 fn target(text: &str) -> Result<String, ParError> {
     let parts: Vec<&str> = text.split('-').collect();
-    let plain = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let plain = |part: &&str| {
+        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
     match parts.as_slice() {
         [_, _] if parts.iter().all(plain) => Ok(text.to_owned()),
         _ => Err(ParError::Target(text.to_owned())),
@@ -293,11 +330,17 @@ impl ParCommand {
 }
 
 fn save(archive: &Archive, compress: bool, to: &Path) -> Result<Outcome, WashError> {
-    let bytes = archive.write(compress).map_err(|source| FileError::new("write", to, source))?;
+    let bytes = archive
+        .write(compress)
+        .map_err(|source| FileError::new("write", to, source))?;
     dirs::write_atomically(to, &bytes, 0o644)?;
     let file = to.display().to_string();
     let targets: Vec<&str> = archive.targets.keys().map(String::as_str).collect();
-    let text = format!("Wrote {file} ({}) for {}", targets.join(", "), archive.claims.subject);
+    let text = format!(
+        "Wrote {file} ({}) for {}",
+        targets.join(", "),
+        archive.claims.subject
+    );
     Ok(Done::new(text).with("file", file).into())
 }
 
@@ -309,7 +352,11 @@ impl CreatePar {
         let binary = read(&self.binary)?;
         let wit = self.wit.as_deref().map(read).transpose()?;
         let config_schema = self.schema.as_ref().map(|path| schema(path)).transpose()?;
-        let stem = self.binary.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let stem = self
+            .binary
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .unwrap_or_default();
         let issuer = self.signing.issuer(&printer)?;
         let subject = self.signing.subject(Purpose::Service, &stem, &printer)?;
         let metadata = Provider {
@@ -336,8 +383,13 @@ impl CreatePar {
 
 fn schema(path: &Path) -> Result<serde_json::Value, WashError> {
     let bytes = read(path)?;
-    serde_json::from_slice(&bytes)
-        .map_err(|source| ParError::Schema { path: path.to_owned(), source }.into())
+    serde_json::from_slice(&bytes).map_err(|source| {
+        ParError::Schema {
+            path: path.to_owned(),
+            source,
+        }
+        .into()
+    })
 }
 
 impl InsertPar {
@@ -350,7 +402,10 @@ impl InsertPar {
         archive.targets.insert(target, read(&self.binary)?);
         let issuer = self.signing.issuer(&printer)?;
         if self.signing.subject.is_some() {
-            archive.claims.subject = self.signing.subject(Purpose::Service, "", &printer)?.public_key();
+            archive.claims.subject = self
+                .signing
+                .subject(Purpose::Service, "", &printer)?
+                .public_key();
         }
         archive.claims.issued_at = now();
         archive.sign(&issuer)?;
@@ -365,7 +420,11 @@ mod tests {
     fn archive() -> (Archive, nkeys::KeyPair) {
         let issuer = nkeys::KeyPair::new_account();
         let subject = nkeys::KeyPair::new_service().public_key();
-        let metadata = Provider { name: Some("kv".into()), vendor: "acme".into(), ..Provider::default() };
+        let metadata = Provider {
+            name: Some("kv".into()),
+            vendor: "acme".into(),
+            ..Provider::default()
+        };
         let mut archive = Archive {
             token: String::new(),
             claims: Claims::new(subject, 1, metadata),
@@ -390,9 +449,15 @@ mod tests {
     #[test]
     fn a_changed_binary_is_found_out() {
         let (mut archive, issuer) = archive();
-        archive.targets.insert("x86_64-linux".into(), b"other".to_vec());
+        archive
+            .targets
+            .insert("x86_64-linux".into(), b"other".to_vec());
         let error = Archive::read(&archive.write(true).unwrap(), "x.par").unwrap_err();
-        assert!(error.message().contains("not the one that was signed"), "{}", error.message());
+        assert!(
+            error.message().contains("not the one that was signed"),
+            "{}",
+            error.message()
+        );
         archive.sign(&issuer).unwrap();
         Archive::read(&archive.write(true).unwrap(), "x.par").unwrap();
     }

@@ -34,11 +34,24 @@ impl PullCommand {
     pub async fn run(self, printer: &Printer) -> Result<Outcome, WashError> {
         let image = Image::parse(&self.url, self.registry.as_deref(), self.allow_latest)?;
         let pulled = pull(&image, &self.options, self.digest.as_deref(), printer).await?;
-        let usual = || PathBuf::from(format!("{}.{}", image.short_name(), pulled.kind.extension()));
+        let usual = || {
+            PathBuf::from(format!(
+                "{}.{}",
+                image.short_name(),
+                pulled.kind.extension()
+            ))
+        };
         let destination = self.destination.unwrap_or_else(usual);
         dirs::write_atomically(&destination, &pulled.bytes, 0o644)?;
         let file = destination.display().to_string();
-        let text = format!("Pulled {} bytes to {file}\nDigest {}", pulled.bytes.len(), pulled.digest);
-        Ok(Done::new(text).with("file", file).with("digest", pulled.digest).into())
+        let text = format!(
+            "Pulled {} bytes to {file}\nDigest {}",
+            pulled.bytes.len(),
+            pulled.digest
+        );
+        Ok(Done::new(text)
+            .with("file", file)
+            .with("digest", pulled.digest)
+            .into())
     }
 }

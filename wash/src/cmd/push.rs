@@ -43,7 +43,9 @@ impl PushCommand {
     pub async fn run(self, printer: &Printer) -> Result<Outcome, WashError> {
         let image = Image::parse(&self.url, self.registry.as_deref(), self.allow_latest)?;
         let annotations: BTreeMap<String, String> = key_values(&self.annotations)?;
-        let read = |path: &PathBuf| std::fs::read(path).map_err(|source| FileError::new("read", path, source));
+        let read = |path: &PathBuf| {
+            std::fs::read(path).map_err(|source| FileError::new("read", path, source))
+        };
         let artifact = read(&self.artifact)?;
         if Kind::of_bytes(&artifact).is_none() {
             return Err(RegistryError::NotAnArtifact(self.artifact.display().to_string()).into());

@@ -72,9 +72,12 @@ impl ScaleCommand {
             allow_update: scale.allow_update,
             fence: None,
         };
-        let usual = scale.wait_timeout_ms.map_or(COMPONENT_WAIT, std::time::Duration::from_millis);
+        let usual = scale
+            .wait_timeout_ms
+            .map_or(COMPONENT_WAIT, std::time::Duration::from_millis);
         let limit = wait_limit(&scale.connect, usual);
-        let result = scale_and_wait(&lattice, &host, &command, scale.skip_wait, limit, printer).await?;
+        let result =
+            scale_and_wait(&lattice, &host, &command, scale.skip_wait, limit, printer).await?;
         let text = match scale.max_instances {
             0 => format!("{id} stopped on {host}"),
             count => format!("{id} on {host}: instances at once: {}", instances(count)),

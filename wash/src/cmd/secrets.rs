@@ -50,7 +50,11 @@ pub struct PutSecret {
 }
 
 fn full_name(name: &str) -> Result<ConfigName, LatticeError> {
-    let name = if name.starts_with(PREFIX) { name.to_owned() } else { format!("{PREFIX}{name}") };
+    let name = if name.starts_with(PREFIX) {
+        name.to_owned()
+    } else {
+        format!("{PREFIX}{name}")
+    };
     Ok(ConfigName::new(name)?)
 }
 
@@ -63,17 +67,24 @@ impl SecretsCommand {
                 let name = full_name(&get.name)?;
                 let lattice = NatsLattice::connect(&get.connect).await?;
                 let found = lattice.config(&name).await?;
-                let values =
-                    found.ok_or_else(|| NotFound { name: get.name.clone(), make: "wash secrets put" })?;
+                let values = found.ok_or_else(|| NotFound {
+                    name: get.name.clone(),
+                    make: "wash secrets put",
+                })?;
                 Ok(ConfigMap::new(values, true).into())
             }
             Self::Del(del) => {
                 let name = full_name(&del.name)?;
                 let lattice = NatsLattice::connect(&del.connect).await?;
                 lattice.delete_config(&name).await?;
-                Ok(Done::new(format!("Deleted secret reference `{}`", del.name))
-                    .with("message", format!("Secret {} deleted successfully.", del.name))
-                    .into())
+                Ok(
+                    Done::new(format!("Deleted secret reference `{}`", del.name))
+                        .with(
+                            "message",
+                            format!("Secret {} deleted successfully.", del.name),
+                        )
+                        .into(),
+                )
             }
         }
     }
@@ -126,7 +137,10 @@ mod tests {
             kind: SecretReference::TYPE.into(),
         };
         let map = as_map(&reference);
-        assert_eq!(map.get("type").map(String::as_str), Some(SecretReference::TYPE));
+        assert_eq!(
+            map.get("type").map(String::as_str),
+            Some(SecretReference::TYPE)
+        );
         assert_eq!(map.get("version").map(String::as_str), Some("3"));
         assert!(!map.contains_key("field"));
     }

@@ -14,13 +14,30 @@ use crate::output::Printer;
 #[command(next_help_heading = "Keys")]
 pub struct SigningOptions {
     /// Seed of the issuer's (account) key, or a file with it
-    #[arg(short = 'i', long, env = "WASH_ISSUER_KEY", value_name = "SEED", hide_env_values = true)]
+    #[arg(
+        short = 'i',
+        long,
+        env = "WASH_ISSUER_KEY",
+        value_name = "SEED",
+        hide_env_values = true
+    )]
     pub issuer: Option<String>,
     /// Seed of the subject's key, or a file with it
-    #[arg(short = 's', long, env = "WASH_SUBJECT_KEY", value_name = "SEED", hide_env_values = true)]
+    #[arg(
+        short = 's',
+        long,
+        env = "WASH_SUBJECT_KEY",
+        value_name = "SEED",
+        hide_env_values = true
+    )]
     pub subject: Option<String>,
     /// Directory of keys
-    #[arg(long = "directory", alias = "keys-directory", env = "WASH_KEYS", value_name = "DIR")]
+    #[arg(
+        long = "directory",
+        alias = "keys-directory",
+        env = "WASH_KEYS",
+        value_name = "DIR"
+    )]
     pub keys_directory: Option<PathBuf>,
     /// Fail rather than make a key that is missing
     #[arg(long)]
@@ -114,7 +131,14 @@ impl Purpose {
 
     fn check(self, pair: KeyPair) -> Result<KeyPair, KeyError> {
         let found = kind_name(&pair.key_pair_type());
-        if found == self.name() { Ok(pair) } else { Err(KeyError::Kind { found, wanted: self.name() }) }
+        if found == self.name() {
+            Ok(pair)
+        } else {
+            Err(KeyError::Kind {
+                found,
+                wanted: self.name(),
+            })
+        }
     }
 }
 
@@ -122,7 +146,11 @@ impl Purpose {
 pub fn seed_or_file(text: &str) -> Result<KeyPair, KeyError> {
     let seed = std::fs::read_to_string(text).unwrap_or_else(|_| text.to_owned());
     // The seed itself must not show in an error.
-    let shown = if Path::new(text).exists() { text.to_owned() } else { format!("{}…", text.chars().take(2).collect::<String>()) };
+    let shown = if Path::new(text).exists() {
+        text.to_owned()
+    } else {
+        format!("{}…", text.chars().take(2).collect::<String>())
+    };
     KeyPair::from_seed(seed.trim()).map_err(|_| KeyError::NotASeed(shown))
 }
 
@@ -136,13 +164,31 @@ impl SigningOptions {
 
     /// The issuer's key: `{USER}_account.nk` unless one is given.
     pub fn issuer(&self, printer: &Printer) -> Result<KeyPair, WashError> {
-        let user = std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "user".into());
-        self.find(self.issuer.as_deref(), Purpose::Account, &format!("{user}_account"), printer)
+        let user = std::env::var("USER")
+            .ok()
+            .filter(|user| !user.is_empty())
+            .unwrap_or_else(|| "user".into());
+        self.find(
+            self.issuer.as_deref(),
+            Purpose::Account,
+            &format!("{user}_account"),
+            printer,
+        )
     }
 
     /// The subject's key: `{stem}_module.nk` or `{stem}_service.nk` unless one is given.
-    pub fn subject(&self, purpose: Purpose, stem: &str, printer: &Printer) -> Result<KeyPair, WashError> {
-        self.find(self.subject.as_deref(), purpose, &format!("{stem}_{}", purpose.name()), printer)
+    pub fn subject(
+        &self,
+        purpose: Purpose,
+        stem: &str,
+        printer: &Printer,
+    ) -> Result<KeyPair, WashError> {
+        self.find(
+            self.subject.as_deref(),
+            purpose,
+            &format!("{stem}_{}", purpose.name()),
+            printer,
+        )
     }
 
     fn find(
@@ -164,7 +210,11 @@ impl SigningOptions {
         }
         let pair = purpose.make();
         store(&path, &pair)?;
-        printer.note(&format!("made the key {} in {}", pair.public_key(), path.display()));
+        printer.note(&format!(
+            "made the key {} in {}",
+            pair.public_key(),
+            path.display()
+        ));
         Ok(pair)
     }
 }
@@ -184,7 +234,12 @@ mod tests {
     use crate::output::Format;
 
     fn options(dir: &Path) -> SigningOptions {
-        SigningOptions { issuer: None, subject: None, keys_directory: Some(dir.into()), disable_keygen: false }
+        SigningOptions {
+            issuer: None,
+            subject: None,
+            keys_directory: Some(dir.into()),
+            disable_keygen: false,
+        }
     }
 
     #[test]
@@ -193,27 +248,46 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let printer = Printer::new(Format::Json);
         let keys = dir.path().join("keys");
-        let first = options(&keys).subject(Purpose::Module, "web", &printer).unwrap();
-        let again = options(&keys).subject(Purpose::Module, "web", &printer).unwrap();
+        let first = options(&keys)
+            .subject(Purpose::Module, "web", &printer)
+            .unwrap();
+        let again = options(&keys)
+            .subject(Purpose::Module, "web", &printer)
+            .unwrap();
         assert_eq!(first.public_key(), again.public_key());
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&keys), mode(&keys.join("web_module.nk"))), (0o700, 0o600));
+        assert_eq!(
+            (mode(&keys), mode(&keys.join("web_module.nk"))),
+            (0o700, 0o600)
+        );
     }
 
     #[test]
     fn no_key_is_made_where_that_is_forbidden() {
         let dir = tempfile::tempdir().unwrap();
-        let options = SigningOptions { disable_keygen: true, ..options(dir.path()) };
-        assert!(options.subject(Purpose::Module, "web", &Printer::new(Format::Json)).is_err());
+        let options = SigningOptions {
+            disable_keygen: true,
+            ..options(dir.path())
+        };
+        assert!(
+            options
+                .subject(Purpose::Module, "web", &Printer::new(Format::Json))
+                .is_err()
+        );
     }
 
     #[test]
     fn a_key_for_something_else_is_refused_and_never_shown() {
         let account = KeyPair::new_account();
         let seed = account.seed().unwrap();
-        assert!(matches!(Purpose::Module.check(account), Err(KeyError::Kind { .. })));
+        assert!(matches!(
+            Purpose::Module.check(account),
+            Err(KeyError::Kind { .. })
+        ));
         let broken = format!("{seed}x");
-        let Err(error) = seed_or_file(&broken) else { panic!("accepted a broken seed") };
+        let Err(error) = seed_or_file(&broken) else {
+            panic!("accepted a broken seed")
+        };
         assert!(!error.to_string().contains(&seed[4..]));
     }
 }

@@ -62,7 +62,10 @@ impl Answer for Seen {
         };
         let arrow = if self.kind == "call" { "->" } else { "<-" };
         let function = style.paint(Paint::Strong, &self.function);
-        format!("{}  {} {arrow} {}  {function}  {values}", self.time, self.from, self.to)
+        format!(
+            "{}  {} {arrow} {}  {function}  {values}",
+            self.time, self.from, self.to
+        )
     }
 
     fn json(&self) -> Map<String, Value> {
@@ -81,7 +84,13 @@ impl Answer for Seen {
 
 fn now() -> String {
     let now = time::OffsetDateTime::now_utc();
-    format!("{:02}:{:02}:{:02}.{:03}", now.hour(), now.minute(), now.second(), now.millisecond())
+    format!(
+        "{:02}:{:02}:{:02}.{:03}",
+        now.hour(),
+        now.minute(),
+        now.second(),
+        now.millisecond()
+    )
 }
 
 /// The functions of the component that is watched, to read its values.
@@ -94,17 +103,24 @@ struct Types {
 impl Types {
     async fn load(lattice: &NatsLattice, id: &ComponentId, printer: &Printer) -> Self {
         let image = super::call::image_of(lattice, id).await.ok().flatten();
-        let Some(image) = image else { return Self::default() };
-        let Ok((bytes, _)) = load(&image, None, true, &RegistryOptions::default(), printer).await else {
+        let Some(image) = image else {
+            return Self::default();
+        };
+        let Ok((bytes, _)) = load(&image, None, true, &RegistryOptions::default(), printer).await
+        else {
             printer.warn(&format!("cannot read `{image}`: values are shown as bytes"));
             return Self::default();
         };
         let exports = wit::exports(&bytes).unwrap_or_default();
         let known = exports.into_iter().filter_map(|export| {
-            let found = Signature::find(&bytes, id, export.instance.as_deref(), &export.name).ok()?;
+            let found =
+                Signature::find(&bytes, id, export.instance.as_deref(), &export.name).ok()?;
             Some(((export.instance, export.name), found))
         });
-        Self { of: Some(id.clone()), signatures: known.collect() }
+        Self {
+            of: Some(id.clone()),
+            signatures: known.collect(),
+        }
     }
 
     fn signature(&self, call: &InvocationSubject) -> Option<&Signature> {
@@ -142,7 +158,13 @@ struct Calls {
 impl Calls {
     fn call(&mut self, message: &async_nats::Message) -> Option<Seen> {
         let subject: InvocationSubject = message.subject.parse().ok()?;
-        let header = |name: &str| message.headers.as_ref()?.get(name).map(|value| value.to_string());
+        let header = |name: &str| {
+            message
+                .headers
+                .as_ref()?
+                .get(name)
+                .map(|value| value.to_string())
+        };
         let source = header("source-id").unwrap_or_else(|| "?".into());
         // The watched component's links lead to others, who have other callers too.
         if subject.target != self.watched && source != self.watched.as_str() {
@@ -162,7 +184,8 @@ impl Calls {
             if self.open.len() >= OPEN_MAX {
                 self.open.clear();
             }
-            self.open.insert(InvocationSubject::results(reply), Open { subject, source });
+            self.open
+                .insert(InvocationSubject::results(reply), Open { subject, source });
         }
         Some(seen)
     }
@@ -200,11 +223,19 @@ impl SpyCommand {
         let lattice = NatsLattice::connect(&self.connect).await?;
         let mut targets = BTreeSet::from([id.clone()]);
         let links = lattice.links().await?;
-        targets.extend(links.into_iter().filter(|link| link.source_id == id).map(|link| link.target));
+        targets.extend(
+            links
+                .into_iter()
+                .filter(|link| link.source_id == id)
+                .map(|link| link.target),
+        );
         let types = Types::load(&lattice, &id, printer).await;
         let subscribe = async |subject: String| {
             let subscribed = lattice.client().subscribe(subject).await;
-            subscribed.map_err(|source| LatticeError::Broken { what: "spy".into(), source: Box::new(source) })
+            subscribed.map_err(|source| LatticeError::Broken {
+                what: "spy".into(),
+                source: Box::new(source),
+            })
         };
         let mut calls = Vec::new();
         for target in &targets {
@@ -213,8 +244,15 @@ impl SpyCommand {
         let mut answers = subscribe(InvocationSubject::results(INBOXES)).await?;
         let mut calls = futures::stream::select_all(calls);
         let names: Vec<&str> = targets.iter().map(AsRef::as_ref).collect();
-        printer.note(&format!("Following calls to {}; calls within one host are not seen. Ctrl-C ends it.", names.join(", ")));
-        let mut known = Calls { types, watched: id, open: HashMap::new() };
+        printer.note(&format!(
+            "Following calls to {}; calls within one host are not seen. Ctrl-C ends it.",
+            names.join(", ")
+        ));
+        let mut known = Calls {
+            types,
+            watched: id,
+            open: HashMap::new(),
+        };
         loop {
             let seen = tokio::select! {
                 _ = tokio::signal::ctrl_c() => return Ok(Outcome::Shown(Exit::Ok)),

@@ -99,7 +99,10 @@ pub enum AuctionError {
     #[error("no host answers on lattice `{0}`")]
     NoHosts(proto::Lattice),
     /// Hosts there are, but none that fits.
-    #[error("none of {hosts} host(s) can run `{id}`{}", constraints_text(constraints))]
+    #[error(
+        "none of {hosts} host(s) can run `{id}`{}",
+        constraints_text(constraints)
+    )]
     NoneFits {
         /// How many hosts there are.
         hosts: usize,
@@ -111,16 +114,26 @@ pub enum AuctionError {
 }
 
 fn constraints_text(constraints: &BTreeMap<String, String>) -> String {
-    let each: Vec<String> = constraints.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    if each.is_empty() { String::new() } else { format!(" with {}", each.join(", ")) }
+    let each: Vec<String> = constraints
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    if each.is_empty() {
+        String::new()
+    } else {
+        format!(" with {}", each.join(", "))
+    }
 }
 
 impl Advice for AuctionError {
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NoHosts(_) => "start one with `wash up`, or name another lattice with --lattice".into(),
+            Self::NoHosts(_) => {
+                "start one with `wash up`, or name another lattice with --lattice".into()
+            }
             Self::NoneFits { .. } => {
-                "see labels with `wash get hosts` and what runs already with `wash get inventory`".into()
+                "see labels with `wash get hosts` and what runs already with `wash get inventory`"
+                    .into()
             }
         })
     }
@@ -163,7 +176,11 @@ async fn nobody<L: Lattice>(
     let hosts = lattice.ping_hosts(lattice.timeout()).await?.len();
     Err(match hosts {
         0 => AuctionError::NoHosts(lattice.name().clone()),
-        hosts => AuctionError::NoneFits { hosts, id: id.to_string(), constraints },
+        hosts => AuctionError::NoneFits {
+            hosts,
+            id: id.to_string(),
+            constraints,
+        },
     }
     .into())
 }
@@ -180,7 +197,12 @@ impl StartComponent {
             constraints: constraints.clone(),
         };
         let wait = Duration::from_millis(self.place.auction_timeout_ms);
-        match lattice.auction_component(&request, wait).await?.into_iter().next() {
+        match lattice
+            .auction_component(&request, wait)
+            .await?
+            .into_iter()
+            .next()
+        {
             Some(ack) => Ok(HostId::new(ack.host_id).map_err(LatticeError::from)?),
             None => nobody(lattice, id, constraints).await,
         }
@@ -212,7 +234,10 @@ impl StartComponent {
         .await?;
         let text = match self.place.skip_wait {
             true => format!("Start of {id} requested on {host}"),
-            false => format!("{id} runs on {host}, at most {} instance(s) at once", self.max_instances),
+            false => format!(
+                "{id} runs on {host}, at most {} instance(s) at once",
+                self.max_instances
+            ),
         };
         Ok(Done::new(text)
             .with("result", result)
@@ -231,7 +256,8 @@ pub async fn scale_and_wait<L: Lattice>(
     limit: Duration,
     printer: &Printer,
 ) -> Result<String, WashError> {
-    let mut watching = Watching::start(lattice, &["component_scaled", "component_scale_failed"]).await?;
+    let mut watching =
+        Watching::start(lattice, &["component_scaled", "component_scale_failed"]).await?;
     let remark = lattice.scale(host, command).await?;
     if !remark.is_empty() {
         printer.warn(&remark);
@@ -255,7 +281,10 @@ pub async fn scale_and_wait<L: Lattice>(
         _ => None,
     })
     .await?;
-    Ok(format!("Component {} scaled to {}", command.component_id, command.count))
+    Ok(format!(
+        "Component {} scaled to {}",
+        command.component_id, command.count
+    ))
 }
 
 impl StartProvider {
@@ -270,7 +299,12 @@ impl StartProvider {
             constraints: constraints.clone(),
         };
         let wait = Duration::from_millis(self.place.auction_timeout_ms);
-        match lattice.auction_provider(&request, wait).await?.into_iter().next() {
+        match lattice
+            .auction_provider(&request, wait)
+            .await?
+            .into_iter()
+            .next()
+        {
             Some(ack) => Ok(HostId::new(ack.host_id).map_err(LatticeError::from)?),
             None => nobody(lattice, id, constraints).await,
         }
@@ -288,24 +322,33 @@ impl StartProvider {
             annotations: None,
             fence: None,
         };
-        let mut watching = Watching::start(lattice, &["provider_started", "provider_start_failed"]).await?;
+        let mut watching =
+            Watching::start(lattice, &["provider_started", "provider_start_failed"]).await?;
         lattice.start_provider(&host, &command).await?;
         if !self.place.skip_wait {
             let what = format!("starting provider {id}");
             let _progress = printer.progress(what.clone());
             let limit = wait_limit(&self.connect, PROVIDER_WAIT);
             wait_for(&mut watching, &what, limit, |event| match event {
-                Event::ProviderStarted(started) if started.host_id == host && started.provider_id == id => {
+                Event::ProviderStarted(started)
+                    if started.host_id == host && started.provider_id == id =>
+                {
                     Some(Ok(()))
                 }
-                Event::ProviderStartFailed(failed) if failed.host_id == host && failed.provider_id == id => {
+                Event::ProviderStartFailed(failed)
+                    if failed.host_id == host && failed.provider_id == id =>
+                {
                     Some(Err(failed.error.clone()))
                 }
                 _ => None,
             })
             .await?;
         }
-        let result = if self.place.skip_wait { "start requested" } else { "started" };
+        let result = if self.place.skip_wait {
+            "start requested"
+        } else {
+            "started"
+        };
         Ok(Done::new(format!("Provider {id} {result} on {host}"))
             .with("result", format!("Provider {id} {result}"))
             .with("provider_ref", reference)

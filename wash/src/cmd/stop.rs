@@ -11,7 +11,9 @@ use crate::cli::Outcome;
 use crate::connect::ConnectOptions;
 use crate::error::{Advice, WashError};
 use crate::exit::Exit;
-use crate::lattice::{Lattice, LatticeError, LatticeOps, NatsLattice, Watching, find_host, wait_for};
+use crate::lattice::{
+    Lattice, LatticeError, LatticeOps, NatsLattice, Watching, find_host, wait_for,
+};
 use crate::output::{Done, Printer};
 
 /// How long a provider may take to stop.
@@ -91,7 +93,9 @@ pub enum WhereError {
 impl Advice for WhereError {
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Nowhere { .. } | Self::NotThere { .. } => "see what runs with `wash get inventory`".into(),
+            Self::Nowhere { .. } | Self::NotThere { .. } => {
+                "see what runs with `wash get inventory`".into()
+            }
             Self::Several { .. } => "name one with --host-id".into(),
         })
     }
@@ -111,10 +115,16 @@ pub struct Found {
 
 fn image_on(inventory: &HostInventory, kind: &'static str, id: &ComponentId) -> Option<String> {
     if kind == "provider" {
-        let provider = inventory.providers.iter().find(|provider| provider.id == *id)?;
+        let provider = inventory
+            .providers
+            .iter()
+            .find(|provider| provider.id == *id)?;
         return Some(provider.image_ref.clone().unwrap_or_default());
     }
-    let component = inventory.components.iter().find(|component| component.id == *id)?;
+    let component = inventory
+        .components
+        .iter()
+        .find(|component| component.id == *id)?;
     Some(component.image_ref.clone())
 }
 
@@ -130,7 +140,12 @@ pub async fn locate<L: Lattice>(
         let inventory = lattice.inventory(&host).await?;
         return match image_on(&inventory, kind, id) {
             Some(image) => Ok(Found { host, image }),
-            None => Err(WhereError::NotThere { kind, id: id.to_string(), host }.into()),
+            None => Err(WhereError::NotThere {
+                kind,
+                id: id.to_string(),
+                host,
+            }
+            .into()),
         };
     }
     let inventories = lattice.inventories().await?;
@@ -139,14 +154,28 @@ pub async fn locate<L: Lattice>(
         .filter_map(|inventory| Some((inventory, image_on(inventory, kind, id)?)))
         .collect();
     match found.len() {
-        0 => Err(WhereError::Nowhere { kind, id: id.to_string() }.into()),
+        0 => Err(WhereError::Nowhere {
+            kind,
+            id: id.to_string(),
+        }
+        .into()),
         1 => {
             let (inventory, image) = found.remove(0);
-            Ok(Found { host: HostId::new(inventory.host_id.as_str()).map_err(LatticeError::from)?, image })
+            Ok(Found {
+                host: HostId::new(inventory.host_id.as_str()).map_err(LatticeError::from)?,
+                image,
+            })
         }
         _ => {
-            let hosts = found.iter().map(|(host, _)| format!("{} ({})", host.host_id, host.friendly_name));
-            Err(WhereError::Several { kind, id: id.to_string(), hosts: hosts.collect() }.into())
+            let hosts = found
+                .iter()
+                .map(|(host, _)| format!("{} ({})", host.host_id, host.friendly_name));
+            Err(WhereError::Several {
+                kind,
+                id: id.to_string(),
+                hosts: hosts.collect(),
+            }
+            .into())
         }
     }
 }
@@ -176,7 +205,11 @@ impl StopCommand {
 }
 
 impl StopOne {
-    async fn component<L: Lattice>(self, lattice: &L, printer: &Printer) -> Result<Done, WashError> {
+    async fn component<L: Lattice>(
+        self,
+        lattice: &L,
+        printer: &Printer,
+    ) -> Result<Done, WashError> {
         let id = ComponentId::new(self.id).map_err(LatticeError::from)?;
         let found = locate(lattice, "component", &id, self.host_id.as_deref()).await?;
         let command = ScaleComponentCommand {
@@ -191,8 +224,23 @@ impl StopOne {
             fence: None,
         };
         let limit = wait_limit(&self.connect, COMPONENT_WAIT);
-        scale_and_wait(lattice, &found.host, &command, self.skip_wait, limit, printer).await?;
-        let result = format!("Component {id} {}", if self.skip_wait { "stop requested" } else { "stopped" });
+        scale_and_wait(
+            lattice,
+            &found.host,
+            &command,
+            self.skip_wait,
+            limit,
+            printer,
+        )
+        .await?;
+        let result = format!(
+            "Component {id} {}",
+            if self.skip_wait {
+                "stop requested"
+            } else {
+                "stopped"
+            }
+        );
         Ok(Done::new(format!("{result} on {}", found.host))
             .with("result", result)
             .with("component_id", id.as_str())
@@ -203,22 +251,34 @@ impl StopOne {
         let id = ComponentId::new(self.id).map_err(LatticeError::from)?;
         let Found { host, .. } = locate(lattice, "provider", &id, self.host_id.as_deref()).await?;
         let mut watching = Watching::start(lattice, &["provider_stopped"]).await?;
-        let command =
-            StopProviderCommand { host_id: host.to_string(), provider_id: id.clone(), fence: None };
+        let command = StopProviderCommand {
+            host_id: host.to_string(),
+            provider_id: id.clone(),
+            fence: None,
+        };
         lattice.stop_provider(&host, &command).await?;
         if !self.skip_wait {
             let what = format!("stopping provider {id}");
             let _progress = printer.progress(what.clone());
             let limit = wait_limit(&self.connect, PROVIDER_WAIT);
             wait_for(&mut watching, &what, limit, |event| match event {
-                Event::ProviderStopped(stopped) if stopped.host_id == host && stopped.provider_id == id => {
+                Event::ProviderStopped(stopped)
+                    if stopped.host_id == host && stopped.provider_id == id =>
+                {
                     Some(Ok(()))
                 }
                 _ => None,
             })
             .await?;
         }
-        let result = format!("Provider {id} {}", if self.skip_wait { "stop requested" } else { "stopped" });
+        let result = format!(
+            "Provider {id} {}",
+            if self.skip_wait {
+                "stop requested"
+            } else {
+                "stopped"
+            }
+        );
         Ok(Done::new(format!("{result} on {host}"))
             .with("result", result)
             .with("provider_id", id.as_str())

@@ -37,7 +37,9 @@ impl UpdateCommand {
         let Self::Component(update) = self;
         let id = ComponentId::new(update.component_id).map_err(LatticeError::from)?;
         let lattice = NatsLattice::connect(&update.connect).await?;
-        let host = locate(&lattice, "component", &id, update.host_id.as_deref()).await?.host;
+        let host = locate(&lattice, "component", &id, update.host_id.as_deref())
+            .await?
+            .host;
         let command = UpdateComponentCommand {
             component_id: id,
             host_id: host.to_string(),

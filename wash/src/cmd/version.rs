@@ -7,8 +7,14 @@ use crate::output::Done;
 pub fn versions() -> Done {
     let own = concat!("v", env!("CARGO_PKG_VERSION"));
     let nats = format!("v{}", fetch::VERSION);
-    let text = format!("wash          {own}\nnats-server   {nats} (fetched when there is none)\nwadm          {own}\nhost          {own}");
-    Done::new(text).with("wash", own).with("nats-server", nats).with("wadm", own).with("wasmcloud", own)
+    let text = format!(
+        "wash          {own}\nnats-server   {nats} (fetched when there is none)\nwadm          {own}\nhost          {own}"
+    );
+    Done::new(text)
+        .with("wash", own)
+        .with("nats-server", nats)
+        .with("wadm", own)
+        .with("wasmcloud", own)
 }
 
 /// The help of every command as one Markdown text.
@@ -23,7 +29,10 @@ pub fn help_markdown(mut command: clap::Command) -> Done {
 fn describe(command: &mut clap::Command, path: &str, into: &mut String) {
     let help = command.render_long_help().to_string();
     into.push_str(&format!("\n## `{path}`\n\n```text\n{}\n```\n", help.trim()));
-    for sub in command.get_subcommands_mut().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+    for sub in command
+        .get_subcommands_mut()
+        .filter(|sub| !sub.is_hide_set() && sub.get_name() != "help")
+    {
         let path = format!("{path} {}", sub.get_name());
         describe(sub, &path, into);
     }

@@ -20,19 +20,30 @@ pub struct Watch {
 pub fn interval(text: &str) -> Result<Duration, String> {
     let parsed = match text.parse::<u64>() {
         Ok(millis) => Ok(Duration::from_millis(millis)),
-        Err(_) => humantime::parse_duration(text).map_err(|error| format!("{error}; write 500, 500ms or 2s")),
+        Err(_) => humantime::parse_duration(text)
+            .map_err(|error| format!("{error}; write 500, 500ms or 2s")),
     }?;
-    if parsed.is_zero() { Err("the interval must be longer than nothing".into()) } else { Ok(parsed) }
+    if parsed.is_zero() {
+        Err("the interval must be longer than nothing".into())
+    } else {
+        Ok(parsed)
+    }
 }
 
 impl Watch {
     /// Shows the answer once, or again and again.
-    pub async fn run<A, F>(&self, printer: &Printer, mut ask: impl FnMut() -> F) -> Result<Outcome, WashError>
+    pub async fn run<A, F>(
+        &self,
+        printer: &Printer,
+        mut ask: impl FnMut() -> F,
+    ) -> Result<Outcome, WashError>
     where
         A: Answer + 'static,
         F: Future<Output = Result<A, WashError>>,
     {
-        let Some(interval) = self.interval else { return Ok(ask().await?.into()) };
+        let Some(interval) = self.interval else {
+            return Ok(ask().await?.into());
+        };
         let mut tick = tokio::time::interval(interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

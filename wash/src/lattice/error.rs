@@ -112,7 +112,9 @@ pub enum LatticeError {
         matches: Vec<String>,
     },
     /// The event that should follow did not.
-    #[error("Timed out waiting for applicable event, operation may have failed: {what} after {waited:?}")]
+    #[error(
+        "Timed out waiting for applicable event, operation may have failed: {what} after {waited:?}"
+    )]
     NoEvent {
         /// What should have happened.
         what: String,
@@ -167,7 +169,9 @@ impl Advice for LatticeError {
     fn exit(&self) -> Exit {
         match self {
             Self::Connect(error) => error.exit(),
-            Self::NoHosts { .. } | Self::NoSuchHost { .. } | Self::NoWadm { .. } => Exit::Unreachable,
+            Self::NoHosts { .. } | Self::NoSuchHost { .. } | Self::NoWadm { .. } => {
+                Exit::Unreachable
+            }
             Self::NoEvent { .. } => Exit::NotReached,
             Self::Name(_) => Exit::Usage,
             _ => Exit::Failed,

@@ -13,7 +13,10 @@ pub fn is_host_id(text: &str) -> bool {
 }
 
 /// The host a person means: by id, by the start of the id, or by part of its name.
-pub async fn find_host<L: Lattice + ?Sized>(lattice: &L, term: &str) -> Result<HostId, LatticeError> {
+pub async fn find_host<L: Lattice + ?Sized>(
+    lattice: &L,
+    term: &str,
+) -> Result<HostId, LatticeError> {
     if is_host_id(term) {
         return Ok(HostId::new(term)?);
     }
@@ -38,10 +41,15 @@ fn choose(hosts: &[Host], term: &str) -> Result<HostId, LatticeError> {
     match found.as_slice() {
         [] => Err(LatticeError::NoMatch {
             term: term.to_owned(),
-            known: hosts.iter().map(|host| host.friendly_name.clone()).collect(),
+            known: hosts
+                .iter()
+                .map(|host| host.friendly_name.clone())
+                .collect(),
         }),
         [host] => Ok(host.id.clone()),
-        several => Err(LatticeError::Ambiguous { matches: several.iter().map(|host| label(host)).collect() }),
+        several => Err(LatticeError::Ambiguous {
+            matches: several.iter().map(|host| label(host)).collect(),
+        }),
     }
 }
 
@@ -69,7 +77,10 @@ mod tests {
 
     #[test]
     fn a_host_is_found_by_the_start_of_its_id_or_part_of_its_name() {
-        let hosts = [host("NABC", "black-ladybug-2424"), host("NABD", "red-fox-1")];
+        let hosts = [
+            host("NABC", "black-ladybug-2424"),
+            host("NABD", "red-fox-1"),
+        ];
         for (term, expected) in [
             ("nabc", Some("NABC")),
             ("ladybug", Some("NABC")),
@@ -78,7 +89,14 @@ mod tests {
             ("owl", None),
             ("", None),
         ] {
-            assert_eq!(choose(&hosts, term).ok().map(|id| id.to_string()).as_deref(), expected, "{term}");
+            assert_eq!(
+                choose(&hosts, term)
+                    .ok()
+                    .map(|id| id.to_string())
+                    .as_deref(),
+                expected,
+                "{term}"
+            );
         }
         let text = choose(&hosts, "NAB").unwrap_err().to_string();
         assert_eq!(
@@ -97,6 +115,9 @@ mod tests {
         let path = dir.path().join("x.wasm");
         std::fs::write(&path, b"").unwrap();
         let real = path.canonicalize().unwrap();
-        assert_eq!(image_reference(path.to_str().unwrap()), format!("file://{}", real.display()));
+        assert_eq!(
+            image_reference(path.to_str().unwrap()),
+            format!("file://{}", real.display())
+        );
     }
 }

@@ -34,12 +34,18 @@ impl NatsLattice {
     /// Connects as the options say.
     pub async fn connect(options: &ConnectOptions) -> Result<Self, WashError> {
         let context = options.chosen_context()?;
-        let lattice = options.lattice.clone().unwrap_or_else(|| context.lattice.clone());
+        let lattice = options
+            .lattice
+            .clone()
+            .unwrap_or_else(|| context.lattice.clone());
         let lattice = proto::Lattice::new(lattice).map_err(LatticeError::from)?;
         let target = options.target(&context)?;
         let (client, complaint) = target.connect().await?;
         let js_domain = options.js_domain.clone().or(context.js_domain);
-        Ok(Self { js_domain, ..Self::over(client, complaint, lattice, target.timeout) })
+        Ok(Self {
+            js_domain,
+            ..Self::over(client, complaint, lattice, target.timeout)
+        })
     }
 
     /// Takes over a connection that is open.
@@ -49,9 +55,18 @@ impl NatsLattice {
         lattice: proto::Lattice,
         timeout: Duration,
     ) -> Self {
-        let prefix = std::env::var(CTL_PREFIX).ok().filter(|prefix| !prefix.is_empty());
+        let prefix = std::env::var(CTL_PREFIX)
+            .ok()
+            .filter(|prefix| !prefix.is_empty());
         let prefix = prefix.unwrap_or_else(|| proto::subject::ctl::DEFAULT_PREFIX.to_owned());
-        Self { client, complaint, lattice, prefix, js_domain: None, timeout }
+        Self {
+            client,
+            complaint,
+            lattice,
+            prefix,
+            js_domain: None,
+            timeout,
+        }
     }
 
     /// The connection itself.
@@ -83,7 +98,9 @@ impl NatsLattice {
     ) -> Result<async_nats::Message, LatticeError> {
         self.complaint.take();
         let bytes = body.len();
-        let mut request = async_nats::Request::new().payload(body.into()).timeout(Some(timeout));
+        let mut request = async_nats::Request::new()
+            .payload(body.into())
+            .timeout(Some(timeout));
         if let Some(headers) = headers {
             request = request.headers(headers);
         }
@@ -93,21 +110,41 @@ impl NatsLattice {
         };
         Err(match (error.kind(), self.complaint.take()) {
             (RequestErrorKind::NoResponders, _) => nobody(),
-            (_, Some(complaint)) => LatticeError::NotPermitted { what: what.into(), complaint },
-            (RequestErrorKind::TimedOut, None) => {
-                LatticeError::NoAnswer { what: what.into(), waited: timeout }
-            }
-            (RequestErrorKind::MaxPayloadExceeded, None) => LatticeError::TooLarge { what: what.into(), bytes },
+            (_, Some(complaint)) => LatticeError::NotPermitted {
+                what: what.into(),
+                complaint,
+            },
+            (RequestErrorKind::TimedOut, None) => LatticeError::NoAnswer {
+                what: what.into(),
+                waited: timeout,
+            },
+            (RequestErrorKind::MaxPayloadExceeded, None) => LatticeError::TooLarge {
+                what: what.into(),
+                bytes,
+            },
             (RequestErrorKind::InvalidSubject | RequestErrorKind::Other, None) => {
-                LatticeError::Broken { what: what.into(), source: Box::new(error) }
+                LatticeError::Broken {
+                    what: what.into(),
+                    source: Box::new(error),
+                }
             }
         })
     }
 
-    fn broken(&self, what: &str, source: impl std::error::Error + Send + Sync + 'static) -> LatticeError {
+    fn broken(
+        &self,
+        what: &str,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> LatticeError {
         match self.complaint.take() {
-            Some(complaint) => LatticeError::NotPermitted { what: what.into(), complaint },
-            None => LatticeError::Broken { what: what.into(), source: Box::new(source) },
+            Some(complaint) => LatticeError::NotPermitted {
+                what: what.into(),
+                complaint,
+            },
+            None => LatticeError::Broken {
+                what: what.into(),
+                source: Box::new(source),
+            },
         }
     }
 
@@ -116,10 +153,11 @@ impl NatsLattice {
         let start = Instant::now();
         let mut until = start + wait;
         let mut all = Vec::new();
-        while let Ok(Some(message)) =
-            tokio::time::timeout_at(until.into(), answers.next()).await
-        {
-            if message.status.is_some_and(|status| status.as_u16() == NO_RESPONDERS) {
+        while let Ok(Some(message)) = tokio::time::timeout_at(until.into(), answers.next()).await {
+            if message
+                .status
+                .is_some_and(|status| status.as_u16() == NO_RESPONDERS)
+            {
                 break;
             }
             // A slow answer means slow links: then wait longer for the others.
@@ -143,14 +181,29 @@ impl Lattice for NatsLattice {
 
     async fn request(&self, what: Ctl, body: Vec<u8>) -> Result<CtlResponse, LatticeError> {
         let nobody = || match host_of(&what) {
-            Some(host) => LatticeError::NoSuchHost { lattice: self.lattice.clone(), host },
-            None => LatticeError::NoHosts { lattice: self.lattice.clone() },
+            Some(host) => LatticeError::NoSuchHost {
+                lattice: self.lattice.clone(),
+                host,
+            },
+            None => LatticeError::NoHosts {
+                lattice: self.lattice.clone(),
+            },
         };
         let words = what.to_string();
-        let message =
-            self.ask(&words, self.subject(&what), None, body, self.timeout, nobody).await?;
-        serde_json::from_slice(&message.payload)
-            .map_err(|source| LatticeError::Unreadable { what: words, source })
+        let message = self
+            .ask(
+                &words,
+                self.subject(&what),
+                None,
+                body,
+                self.timeout,
+                nobody,
+            )
+            .await?;
+        serde_json::from_slice(&message.payload).map_err(|source| LatticeError::Unreadable {
+            what: words,
+            source,
+        })
     }
 
     async fn gather(
@@ -175,7 +228,10 @@ impl Lattice for NatsLattice {
         if messages.is_empty()
             && let Some(complaint) = self.complaint.take()
         {
-            return Err(LatticeError::NotPermitted { what: words, complaint });
+            return Err(LatticeError::NotPermitted {
+                what: words,
+                complaint,
+            });
         }
         // One host that answers nonsense must not hide the others.
         Ok(messages
@@ -185,17 +241,25 @@ impl Lattice for NatsLattice {
     }
 
     async fn wadm(&self, what: WadmApi, body: Vec<u8>) -> Result<Vec<u8>, LatticeError> {
-        let nobody = || LatticeError::NoWadm { lattice: self.lattice.clone() };
+        let nobody = || LatticeError::NoWadm {
+            lattice: self.lattice.clone(),
+        };
         let words = what.to_string();
         let headers = matches!(what, WadmApi::Put | WadmApi::Plan).then(|| {
-            let kind = if body.first() == Some(&b'{') { "application/json" } else { "application/yaml" };
+            let kind = if body.first() == Some(&b'{') {
+                "application/json"
+            } else {
+                "application/yaml"
+            };
             let mut headers = async_nats::HeaderMap::new();
             headers.insert("Content-Type", kind);
             headers
         });
         let subject = WadmApiSubject::new(self.lattice.clone(), what).to_string();
         let timeout = self.timeout.max(WADM_TIMEOUT);
-        let message = self.ask(&words, subject, headers, body, timeout, nobody).await?;
+        let message = self
+            .ask(&words, subject, headers, body, timeout, nobody)
+            .await?;
         Ok(message.payload.to_vec())
     }
 
@@ -217,7 +281,10 @@ impl Lattice for NatsLattice {
             streams.push(subscriber);
         }
         // What is sent next must not overtake the subscriptions.
-        self.client.flush().await.map_err(|source| self.broken("events", source))?;
+        self.client
+            .flush()
+            .await
+            .map_err(|source| self.broken("events", source))?;
         let merged = futures::stream::select_all(streams);
         Ok(merged.map(|message| message.payload.to_vec()).boxed())
     }

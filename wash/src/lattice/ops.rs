@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use proto::ctl::{
-    ComponentAuctionAck, ComponentAuctionRequest, CtlResponse, DeleteLinkRequest, Host, HostInventory, HostLabel,
-    HostLabelIdentifier, ProviderAuctionAck, ProviderAuctionRequest, ScaleComponentCommand, StartProviderCommand,
-    StopHostCommand, StopProviderCommand, UpdateComponentCommand,
+    ComponentAuctionAck, ComponentAuctionRequest, CtlResponse, DeleteLinkRequest, Host,
+    HostInventory, HostLabel, HostLabelIdentifier, ProviderAuctionAck, ProviderAuctionRequest,
+    ScaleComponentCommand, StartProviderCommand, StopHostCommand, StopProviderCommand,
+    UpdateComponentCommand,
 };
 use proto::link::Link;
 use proto::subject::Ctl;
@@ -35,9 +36,16 @@ pub trait LatticeOps {
     /// Removes a link.
     async fn delete_link(&self, link: &DeleteLinkRequest) -> Result<String, LatticeError>;
     /// Writes a configuration.
-    async fn put_config(&self, name: &ConfigName, values: &BTreeMap<String, String>) -> Result<String, LatticeError>;
+    async fn put_config(
+        &self,
+        name: &ConfigName,
+        values: &BTreeMap<String, String>,
+    ) -> Result<String, LatticeError>;
     /// Reads a configuration.
-    async fn config(&self, name: &ConfigName) -> Result<Option<BTreeMap<String, String>>, LatticeError>;
+    async fn config(
+        &self,
+        name: &ConfigName,
+    ) -> Result<Option<BTreeMap<String, String>>, LatticeError>;
     /// Removes a configuration.
     async fn delete_config(&self, name: &ConfigName) -> Result<String, LatticeError>;
     /// Sets a label.
@@ -57,13 +65,29 @@ pub trait LatticeOps {
         wait: Duration,
     ) -> Result<Vec<ProviderAuctionAck>, LatticeError>;
     /// Scales a component; an event tells how it went.
-    async fn scale(&self, host: &HostId, command: &ScaleComponentCommand) -> Result<String, LatticeError>;
+    async fn scale(
+        &self,
+        host: &HostId,
+        command: &ScaleComponentCommand,
+    ) -> Result<String, LatticeError>;
     /// Changes a component's image.
-    async fn update(&self, host: &HostId, command: &UpdateComponentCommand) -> Result<String, LatticeError>;
+    async fn update(
+        &self,
+        host: &HostId,
+        command: &UpdateComponentCommand,
+    ) -> Result<String, LatticeError>;
     /// Starts a provider; an event tells how it went.
-    async fn start_provider(&self, host: &HostId, command: &StartProviderCommand) -> Result<String, LatticeError>;
+    async fn start_provider(
+        &self,
+        host: &HostId,
+        command: &StartProviderCommand,
+    ) -> Result<String, LatticeError>;
     /// Stops a provider.
-    async fn stop_provider(&self, host: &HostId, command: &StopProviderCommand) -> Result<String, LatticeError>;
+    async fn stop_provider(
+        &self,
+        host: &HostId,
+        command: &StopProviderCommand,
+    ) -> Result<String, LatticeError>;
     /// Ends a host.
     async fn stop_host(&self, host: &HostId, timeout: Option<u64>) -> Result<String, LatticeError>;
 }
@@ -77,7 +101,10 @@ fn accepted(what: &Ctl, reply: CtlResponse) -> Result<CtlResponse, LatticeError>
     if reply.success {
         Ok(reply)
     } else {
-        Err(LatticeError::Refused { message: reply.message, what: what.to_string() })
+        Err(LatticeError::Refused {
+            message: reply.message,
+            what: what.to_string(),
+        })
     }
 }
 
@@ -87,7 +114,10 @@ fn content<T: DeserializeOwned>(what: &Ctl, reply: CtlResponse) -> Result<Option
         .response
         .map(serde_json::from_value)
         .transpose()
-        .map_err(|source| LatticeError::Unreadable { what: what.to_string(), source })
+        .map_err(|source| LatticeError::Unreadable {
+            what: what.to_string(),
+            source,
+        })
 }
 
 fn contents<T: DeserializeOwned>(replies: Vec<CtlResponse>) -> Vec<T> {
@@ -98,12 +128,19 @@ fn contents<T: DeserializeOwned>(replies: Vec<CtlResponse>) -> Vec<T> {
         .collect()
 }
 
-async fn tell<L: Lattice + ?Sized>(lattice: &L, what: Ctl, body: Vec<u8>) -> Result<String, LatticeError> {
+async fn tell<L: Lattice + ?Sized>(
+    lattice: &L,
+    what: Ctl,
+    body: Vec<u8>,
+) -> Result<String, LatticeError> {
     let reply = lattice.request(what.clone(), body).await?;
     Ok(accepted(&what, reply)?.message)
 }
 
-async fn fetch<L: Lattice + ?Sized, T: DeserializeOwned>(lattice: &L, what: Ctl) -> Result<Option<T>, LatticeError> {
+async fn fetch<L: Lattice + ?Sized, T: DeserializeOwned>(
+    lattice: &L,
+    what: Ctl,
+) -> Result<Option<T>, LatticeError> {
     let reply = lattice.request(what.clone(), Vec::new()).await?;
     content(&what, reply)
 }
@@ -119,13 +156,18 @@ impl<L: Lattice + ?Sized> LatticeOps for L {
 
     async fn inventory(&self, host: &HostId) -> Result<HostInventory, LatticeError> {
         let found = fetch(self, Ctl::Inventory(host.clone())).await?;
-        found.ok_or_else(|| LatticeError::NoSuchHost { lattice: self.name().clone(), host: host.clone() })
+        found.ok_or_else(|| LatticeError::NoSuchHost {
+            lattice: self.name().clone(),
+            host: host.clone(),
+        })
     }
 
     async fn inventories(&self) -> Result<Vec<HostInventory>, LatticeError> {
         let hosts = self.ping_hosts(self.timeout()).await?;
         if hosts.is_empty() {
-            return Err(LatticeError::NoHosts { lattice: self.name().clone() });
+            return Err(LatticeError::NoHosts {
+                lattice: self.name().clone(),
+            });
         }
         let asked = hosts.iter().map(|host| self.inventory(&host.id));
         let answers = futures::future::join_all(asked).await;
@@ -156,11 +198,18 @@ impl<L: Lattice + ?Sized> LatticeOps for L {
         tell(self, Ctl::DeleteLink, body(link)).await
     }
 
-    async fn put_config(&self, name: &ConfigName, values: &BTreeMap<String, String>) -> Result<String, LatticeError> {
+    async fn put_config(
+        &self,
+        name: &ConfigName,
+        values: &BTreeMap<String, String>,
+    ) -> Result<String, LatticeError> {
         tell(self, Ctl::PutConfig(name.clone()), body(values)).await
     }
 
-    async fn config(&self, name: &ConfigName) -> Result<Option<BTreeMap<String, String>>, LatticeError> {
+    async fn config(
+        &self,
+        name: &ConfigName,
+    ) -> Result<Option<BTreeMap<String, String>>, LatticeError> {
         fetch(self, Ctl::GetConfig(name.clone())).await
     }
 
@@ -173,7 +222,14 @@ impl<L: Lattice + ?Sized> LatticeOps for L {
     }
 
     async fn delete_label(&self, host: &HostId, key: &str) -> Result<String, LatticeError> {
-        tell(self, Ctl::DeleteLabel(host.clone()), body(&HostLabelIdentifier { key: key.to_owned() })).await
+        tell(
+            self,
+            Ctl::DeleteLabel(host.clone()),
+            body(&HostLabelIdentifier {
+                key: key.to_owned(),
+            }),
+        )
+        .await
     }
 
     async fn auction_component(
@@ -181,7 +237,10 @@ impl<L: Lattice + ?Sized> LatticeOps for L {
         request: &ComponentAuctionRequest,
         wait: Duration,
     ) -> Result<Vec<ComponentAuctionAck>, LatticeError> {
-        Ok(contents(self.gather(Ctl::AuctionComponent, body(request), wait).await?))
+        Ok(contents(
+            self.gather(Ctl::AuctionComponent, body(request), wait)
+                .await?,
+        ))
     }
 
     async fn auction_provider(
@@ -189,27 +248,49 @@ impl<L: Lattice + ?Sized> LatticeOps for L {
         request: &ProviderAuctionRequest,
         wait: Duration,
     ) -> Result<Vec<ProviderAuctionAck>, LatticeError> {
-        Ok(contents(self.gather(Ctl::AuctionProvider, body(request), wait).await?))
+        Ok(contents(
+            self.gather(Ctl::AuctionProvider, body(request), wait)
+                .await?,
+        ))
     }
 
-    async fn scale(&self, host: &HostId, command: &ScaleComponentCommand) -> Result<String, LatticeError> {
+    async fn scale(
+        &self,
+        host: &HostId,
+        command: &ScaleComponentCommand,
+    ) -> Result<String, LatticeError> {
         tell(self, Ctl::ScaleComponent(host.clone()), body(command)).await
     }
 
-    async fn update(&self, host: &HostId, command: &UpdateComponentCommand) -> Result<String, LatticeError> {
+    async fn update(
+        &self,
+        host: &HostId,
+        command: &UpdateComponentCommand,
+    ) -> Result<String, LatticeError> {
         tell(self, Ctl::UpdateComponent(host.clone()), body(command)).await
     }
 
-    async fn start_provider(&self, host: &HostId, command: &StartProviderCommand) -> Result<String, LatticeError> {
+    async fn start_provider(
+        &self,
+        host: &HostId,
+        command: &StartProviderCommand,
+    ) -> Result<String, LatticeError> {
         tell(self, Ctl::StartProvider(host.clone()), body(command)).await
     }
 
-    async fn stop_provider(&self, host: &HostId, command: &StopProviderCommand) -> Result<String, LatticeError> {
+    async fn stop_provider(
+        &self,
+        host: &HostId,
+        command: &StopProviderCommand,
+    ) -> Result<String, LatticeError> {
         tell(self, Ctl::StopProvider(host.clone()), body(command)).await
     }
 
     async fn stop_host(&self, host: &HostId, timeout: Option<u64>) -> Result<String, LatticeError> {
-        let command = StopHostCommand { host_id: host.to_string(), timeout };
+        let command = StopHostCommand {
+            host_id: host.to_string(),
+            timeout,
+        };
         tell(self, Ctl::StopHost(host.clone()), body(&command)).await
     }
 }

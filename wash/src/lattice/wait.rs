@@ -15,8 +15,13 @@ pub struct Watching {
 
 impl Watching {
     /// Listens to events of these names.
-    pub async fn start<L: Lattice + ?Sized>(lattice: &L, names: &[&str]) -> Result<Self, LatticeError> {
-        Ok(Self { events: lattice.events(names).await? })
+    pub async fn start<L: Lattice + ?Sized>(
+        lattice: &L,
+        names: &[&str],
+    ) -> Result<Self, LatticeError> {
+        Ok(Self {
+            events: lattice.events(names).await?,
+        })
     }
 
     /// The next event that can be read.
@@ -48,7 +53,13 @@ pub async fn wait_for<T>(
     };
     match tokio::time::timeout(limit, find).await {
         Ok(Some(Ok(found))) => Ok(found),
-        Ok(Some(Err(error))) => Err(LatticeError::Failed { what: what.to_owned(), error }),
-        Ok(None) | Err(_) => Err(LatticeError::NoEvent { what: what.to_owned(), waited: limit }),
+        Ok(Some(Err(error))) => Err(LatticeError::Failed {
+            what: what.to_owned(),
+            error,
+        }),
+        Ok(None) | Err(_) => Err(LatticeError::NoEvent {
+            what: what.to_owned(),
+            waited: limit,
+        }),
     }
 }

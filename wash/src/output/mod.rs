@@ -2,7 +2,11 @@
 //!
 //! A command returns a value; here it becomes text for a person or JSON for a program. Results go
 //! to standard output, progress, warnings and errors to standard error.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the module that prints")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the module that prints"
+)]
 
 mod progress;
 mod style;
@@ -56,7 +60,10 @@ pub struct Done {
 impl Done {
     /// An answer that is this sentence.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), json: Map::new() }
+        Self {
+            text: text.into(),
+            json: Map::new(),
+        }
     }
 
     /// Adds a key to the JSON form.
@@ -83,7 +90,10 @@ pub fn value(of: &impl serde::Serialize) -> Value {
 
 /// Makes the JSON keys of an [`Answer`].
 pub fn keys<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
-    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    pairs
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }
 
 /// The printer of this run.
@@ -130,7 +140,11 @@ impl Printer {
                     object.insert("success".into(), Value::Bool(true));
                 }
                 let value = Value::Object(object);
-                if pretty { format!("{value:#}") } else { value.to_string() }
+                if pretty {
+                    format!("{value:#}")
+                } else {
+                    value.to_string()
+                }
             }
         }
     }
@@ -180,12 +194,20 @@ impl Printer {
 
     /// Shows that something goes on, on standard error.
     pub fn progress(&self, what: impl Into<String>) -> Progress {
-        Progress::start(what.into(), self.format == Format::Text, self.stderr_is_terminal)
+        Progress::start(
+            what.into(),
+            self.format == Format::Text,
+            self.stderr_is_terminal,
+        )
     }
 
     /// Shows how many bytes have moved.
     pub fn bytes(&self, what: impl Into<String>, total: Option<u64>) -> Bytes {
-        Bytes::start(what.into(), total, self.format == Format::Text && self.stderr_is_terminal)
+        Bytes::start(
+            what.into(),
+            total,
+            self.format == Format::Text && self.stderr_is_terminal,
+        )
     }
 
     /// Prints what clap says about wrong use, or the help that was asked for.
@@ -196,8 +218,18 @@ impl Printer {
         }
         if self.is_json() {
             let text = error.render().to_string();
-            let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            let rest: Vec<&str> = text.lines().skip(1).map(str::trim).filter(|line| !line.is_empty()).collect();
+            let message = text
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim_start_matches("error: ")
+                .to_owned();
+            let rest: Vec<&str> = text
+                .lines()
+                .skip(1)
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+                .collect();
             let usage = crate::error::UsageError::new(message, rest.join("; "));
             eprintln!("{:#}", error_json(&usage.into()));
         } else {
@@ -236,9 +268,16 @@ fn write_out(text: &str) {
 }
 
 fn error_text(error: &WashError, style: &Style) -> String {
-    let mut text = format!("{} {}\n", style.paint(Paint::Bad, "error:"), error.message());
+    let mut text = format!(
+        "{} {}\n",
+        style.paint(Paint::Bad, "error:"),
+        error.message()
+    );
     for cause in error.chain() {
-        text.push_str(&format!("  {} {cause}\n", style.paint(Paint::Faint, "because:")));
+        text.push_str(&format!(
+            "  {} {cause}\n",
+            style.paint(Paint::Faint, "because:")
+        ));
     }
     if let Some(hint) = error.hint() {
         text.push_str(&format!("  {} {hint}\n", style.paint(Paint::Good, "try:")));
@@ -266,7 +305,10 @@ mod tests {
 
     #[test]
     fn an_error_names_cause_and_next_step_in_both_forms() {
-        let error = WashError::from(UsageError::new("no host `x`", "list hosts with `wash get hosts`"));
+        let error = WashError::from(UsageError::new(
+            "no host `x`",
+            "list hosts with `wash get hosts`",
+        ));
         assert_eq!(
             error_text(&error, &Style::new(false)),
             "error: no host `x`\n  try: list hosts with `wash get hosts`\n"
@@ -281,6 +323,9 @@ mod tests {
     fn json_gets_a_success_mark() {
         let printer = Printer::new(Format::Json);
         let answer = Done::new("put").with("message", "put");
-        assert_eq!(printer.render(&answer, false), r#"{"message":"put","success":true}"#);
+        assert_eq!(
+            printer.render(&answer, false),
+            r#"{"message":"put","success":true}"#
+        );
     }
 }

@@ -20,7 +20,11 @@ impl Progress {
             bar.enable_steady_tick(TICK);
             bar
         });
-        let mut progress = Self { bar, lines: for_people && !terminal, last: String::new() };
+        let mut progress = Self {
+            bar,
+            lines: for_people && !terminal,
+            last: String::new(),
+        };
         progress.say(what);
         progress
     }
@@ -38,7 +42,6 @@ impl Progress {
         }
         self.last = what;
     }
-
 }
 
 impl Drop for Progress {
@@ -58,9 +61,10 @@ impl Bytes {
     pub(super) fn start(what: String, total: Option<u64>, shown: bool) -> Self {
         let bar = shown.then(|| {
             let (bar, template) = match total {
-                Some(total) => {
-                    (ProgressBar::new(total), "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
-                }
+                Some(total) => (
+                    ProgressBar::new(total),
+                    "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+                ),
                 None => (ProgressBar::new_spinner(), "{msg} {bytes} {bytes_per_sec}"),
             };
             if let Ok(style) = ProgressStyle::with_template(template) {

@@ -15,12 +15,18 @@ impl Rows {
     /// A table with these headings; `empty` is said when there is no row.
     pub fn new<const N: usize>(style: &Style, headings: [&str; N], empty: &str) -> Self {
         let mut table = Table::new();
-        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled).force_no_tty();
+        table
+            .load_style(NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled)
+            .force_no_tty();
         table.set_header(headings.map(|heading| style.paint(Paint::Strong, heading)));
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
         }
-        Self { table, empty: empty.to_owned() }
+        Self {
+            table,
+            empty: empty.to_owned(),
+        }
     }
 
     /// Adds a row.
@@ -34,13 +40,22 @@ impl Rows {
         if self.table.is_empty() {
             return self.empty.clone();
         }
-        self.table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+        self.table
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 
 /// `k=v, k=v`, or a dash for none.
 pub fn pairs<'a>(of: impl IntoIterator<Item = (&'a String, &'a String)>) -> String {
-    or_dash(of.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", "))
+    or_dash(
+        of.into_iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect::<Vec<_>>()
+            .join(", "),
+    )
 }
 
 /// A dash where there is nothing.
@@ -56,7 +71,8 @@ mod tests {
     fn columns_line_up_and_end_without_spaces() {
         let mut rows = Rows::new(&Style::new(false), ["HOST", "ZONE"], "none");
         assert_eq!(rows.finish(), "none");
-        rows.row(["a-long-name".into(), "x".into()]).row(["b".into(), "".into()]);
+        rows.row(["a-long-name".into(), "x".into()])
+            .row(["b".into(), "".into()]);
         assert_eq!(rows.finish(), "HOST         ZONE\na-long-name  x\nb");
     }
 }

@@ -88,7 +88,11 @@ pub fn wrap(
     let layer = descriptor(kind.layer(), bytes);
     let (config_type, config) = match kind {
         Kind::Component => {
-            let made = || component_config(bytes, &layer.digest).to_string().into_bytes();
+            let made = || {
+                component_config(bytes, &layer.digest)
+                    .to_string()
+                    .into_bytes()
+            };
             (COMPONENT_CONFIG, config.unwrap_or_else(made))
         }
         Kind::Provider => (PROVIDER_CONFIG, config.unwrap_or_else(|| b"{}".to_vec())),
@@ -152,7 +156,12 @@ mod tests {
 
     #[test]
     fn the_manifest_names_what_upstream_names() {
-        let wrapping = wrap(Kind::Provider, b"par", None, BTreeMap::from([("a".into(), "b".into())]));
+        let wrapping = wrap(
+            Kind::Provider,
+            b"par",
+            None,
+            BTreeMap::from([("a".into(), "b".into())]),
+        );
         let json = serde_json::to_value(&wrapping.manifest).unwrap();
         assert_eq!(json["layers"][0]["mediaType"], PROVIDER_LAYER);
         assert_eq!(json["config"]["mediaType"], PROVIDER_CONFIG);

@@ -86,24 +86,33 @@ pub enum RegistryError {
 impl RegistryError {
     /// Wraps what the client says.
     pub fn transfer(action: &'static str, image: &str, source: OciDistributionError) -> Self {
-        Self::Transfer { action, image: image.to_owned(), source: Box::new(source) }
+        Self::Transfer {
+            action,
+            image: image.to_owned(),
+            source: Box::new(source),
+        }
     }
 }
 
 fn about_transfer(source: &OciDistributionError, image: &str) -> String {
     let registry = image.split('/').next().unwrap_or(image);
     match source {
-        OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => {
+        OciDistributionError::UnauthorizedError { .. }
+        | OciDistributionError::AuthenticationFailure(_) => {
             format!("log in with `docker login {registry}`, or give --user and --password")
         }
         OciDistributionError::ImageManifestNotFoundError(_) => {
             "check name and tag; push it with `wash push`".into()
         }
-        OciDistributionError::ServerError { code: 401 | 403, .. } => {
+        OciDistributionError::ServerError {
+            code: 401 | 403, ..
+        } => {
             format!("log in with `docker login {registry}`, or give --user and --password")
         }
         OciDistributionError::RequestError(_) => {
-            format!("check that `{registry}` can be reached; add --insecure if it speaks plain HTTP")
+            format!(
+                "check that `{registry}` can be reached; add --insecure if it speaks plain HTTP"
+            )
         }
         _ => "check the reference, and what the registry's log says".into(),
     }
@@ -130,7 +139,10 @@ impl Advice for RegistryError {
 
     fn exit(&self) -> Exit {
         match self {
-            Self::Reference { .. } | Self::Scheme(_) | Self::Latest(_) | Self::HalfCredentials(_) => Exit::Usage,
+            Self::Reference { .. }
+            | Self::Scheme(_)
+            | Self::Latest(_)
+            | Self::HalfCredentials(_) => Exit::Usage,
             _ => Exit::Failed,
         }
     }

@@ -7,7 +7,9 @@ mod transfer;
 use std::path::{Path, PathBuf};
 
 use oci_distribution::Reference;
-use oci_distribution::client::{Certificate, CertificateEncoding, Client, ClientConfig, ClientProtocol};
+use oci_distribution::client::{
+    Certificate, CertificateEncoding, Client, ClientConfig, ClientProtocol,
+};
 use oci_distribution::secrets::RegistryAuth;
 
 pub use artifact::{Kind, digest_of};
@@ -24,7 +26,13 @@ pub struct RegistryOptions {
     #[arg(short = 'u', long, env = "WASH_REG_USER", value_name = "USER")]
     pub user: Option<String>,
     /// Password
-    #[arg(short = 'p', long, env = "WASH_REG_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    #[arg(
+        short = 'p',
+        long,
+        env = "WASH_REG_PASSWORD",
+        value_name = "PASSWORD",
+        hide_env_values = true
+    )]
     pub password: Option<String>,
     /// Speak plain HTTP (always so for a registry on this machine)
     #[arg(long)]
@@ -48,32 +56,55 @@ pub struct Image {
 impl Image {
     /// Reads a reference; `oci://`, `http://` and `https://` in front are allowed, and so is a
     /// registry that is named apart from it.
-    pub fn parse(text: &str, registry: Option<&str>, allow_latest: bool) -> Result<Self, RegistryError> {
+    pub fn parse(
+        text: &str,
+        registry: Option<&str>,
+        allow_latest: bool,
+    ) -> Result<Self, RegistryError> {
         let (scheme, bare) = text.split_once("://").unwrap_or(("oci", text));
         if !matches!(scheme, "oci" | "http" | "https") {
             return Err(RegistryError::Scheme(text.to_owned()));
         }
         let joined = match registry {
             Some(registry) => {
-                let registry = registry.split_once("://").map_or(registry, |(_, rest)| rest);
+                let registry = registry
+                    .split_once("://")
+                    .map_or(registry, |(_, rest)| rest);
                 format!("{}/{bare}", registry.trim_end_matches('/'))
             }
             None => bare.to_owned(),
         };
-        let reference: Reference = joined
-            .to_lowercase()
-            .parse()
-            .map_err(|source| RegistryError::Reference { text: text.to_owned(), source })?;
-        let explicit = joined.rsplit('/').next().is_some_and(|last| last.contains(':') || last.contains('@'));
-        if !allow_latest && (!explicit || reference.tag() == Some("latest")) && reference.digest().is_none() {
+        let reference: Reference =
+            joined
+                .to_lowercase()
+                .parse()
+                .map_err(|source| RegistryError::Reference {
+                    text: text.to_owned(),
+                    source,
+                })?;
+        let explicit = joined
+            .rsplit('/')
+            .next()
+            .is_some_and(|last| last.contains(':') || last.contains('@'));
+        if !allow_latest
+            && (!explicit || reference.tag() == Some("latest"))
+            && reference.digest().is_none()
+        {
             return Err(RegistryError::Latest(text.to_owned()));
         }
-        Ok(Self { reference, https: scheme == "https" })
+        Ok(Self {
+            reference,
+            https: scheme == "https",
+        })
     }
 
     /// The last part of the repository's name.
     pub fn short_name(&self) -> &str {
-        self.reference.repository().rsplit('/').next().unwrap_or_default()
+        self.reference
+            .repository()
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
     }
 }
 
@@ -85,22 +116,33 @@ fn is_loopback(registry: &str) -> bool {
     };
     host == "localhost"
         || host.ends_with(".localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 impl RegistryOptions {
     /// A client for this image.
     pub fn client(&self, image: &Image, monolithic: bool) -> Result<Client, RegistryError> {
-        let plain = self.insecure || (!image.https && is_loopback(image.reference.resolve_registry()));
+        let plain =
+            self.insecure || (!image.https && is_loopback(image.reference.resolve_registry()));
         let extra_root_certificates = match &self.registry_ca_file {
             Some(path) => {
-                let data = std::fs::read(path).map_err(|source| FileError::new("read", path, source))?;
-                vec![Certificate { encoding: CertificateEncoding::Pem, data }]
+                let data =
+                    std::fs::read(path).map_err(|source| FileError::new("read", path, source))?;
+                vec![Certificate {
+                    encoding: CertificateEncoding::Pem,
+                    data,
+                }]
             }
             None => Vec::new(),
         };
         Ok(Client::new(ClientConfig {
-            protocol: if plain { ClientProtocol::Http } else { ClientProtocol::Https },
+            protocol: if plain {
+                ClientProtocol::Http
+            } else {
+                ClientProtocol::Https
+            },
             accept_invalid_certificates: self.insecure_skip_tls_verify,
             use_monolithic_push: monolithic,
             extra_root_certificates,
@@ -118,7 +160,9 @@ impl RegistryOptions {
     /// The flags' credentials, else Docker's, else none.
     pub fn auth(&self, image: &Image) -> Result<RegistryAuth, RegistryError> {
         match (&self.user, &self.password) {
-            (Some(user), Some(password)) => return Ok(RegistryAuth::Basic(user.clone(), password.clone())),
+            (Some(user), Some(password)) => {
+                return Ok(RegistryAuth::Basic(user.clone(), password.clone()));
+            }
             (Some(_), None) => return Err(RegistryError::HalfCredentials("--password")),
             (None, Some(_)) => return Err(RegistryError::HalfCredentials("--user")),
             (None, None) => {}
@@ -132,7 +176,9 @@ impl RegistryOptions {
                 RegistryAuth::Basic(user, password)
             }
             // An identity token would have to be exchanged first; nobody's registry here asks for it.
-            Ok(docker_credential::DockerCredential::IdentityToken(_)) | Err(_) => RegistryAuth::Anonymous,
+            Ok(docker_credential::DockerCredential::IdentityToken(_)) | Err(_) => {
+                RegistryAuth::Anonymous
+            }
         })
     }
 }
@@ -172,8 +218,18 @@ mod tests {
 
     #[test]
     fn latest_has_to_be_asked_for() {
-        for text in ["ghcr.io/acme/web:latest", "ghcr.io/acme/web", "localhost:5000/web"] {
-            assert!(matches!(Image::parse(text, None, false), Err(RegistryError::Latest(_))), "{text}");
+        for text in [
+            "ghcr.io/acme/web:latest",
+            "ghcr.io/acme/web",
+            "localhost:5000/web",
+        ] {
+            assert!(
+                matches!(
+                    Image::parse(text, None, false),
+                    Err(RegistryError::Latest(_))
+                ),
+                "{text}"
+            );
             Image::parse(text, None, true).unwrap();
         }
         let pinned = format!("ghcr.io/acme/web@sha256:{}", "0".repeat(64));

@@ -58,26 +58,45 @@ pub async fn push(
 ) -> Result<Pushed, RegistryError> {
     let name = image.reference.whole();
     let failed = |source| RegistryError::transfer("push", &name, source);
-    let kind = Kind::of_bytes(&artifact).ok_or_else(|| RegistryError::NotAnArtifact(name.clone()))?;
+    let kind =
+        Kind::of_bytes(&artifact).ok_or_else(|| RegistryError::NotAnArtifact(name.clone()))?;
     let wrapping = wrap(kind, &artifact, config, annotations);
     let client = options.client(image, monolithic)?;
     let auth = options.auth(image)?;
-    client.auth(&image.reference, &auth, RegistryOperation::Push).await.map_err(failed)?;
-    client.store_auth_if_needed(image.reference.resolve_registry(), &auth).await;
+    client
+        .auth(&image.reference, &auth, RegistryOperation::Push)
+        .await
+        .map_err(failed)?;
+    client
+        .store_auth_if_needed(image.reference.resolve_registry(), &auth)
+        .await;
 
     for layer in &wrapping.manifest.layers {
-        push_layer(&client, image, layer, artifact.clone(), printer).await.map_err(failed)?;
+        push_layer(&client, image, layer, artifact.clone(), printer)
+            .await
+            .map_err(failed)?;
     }
     client
-        .push_blob(&image.reference, wrapping.config, &wrapping.manifest.config.digest)
+        .push_blob(
+            &image.reference,
+            wrapping.config,
+            &wrapping.manifest.config.digest,
+        )
         .await
         .map_err(failed)?;
     let body = serde_json::to_vec(&wrapping.manifest).map_err(|source| failed(source.into()))?;
     let digest = digest_of(&body);
     let content_type =
         http::HeaderValue::from_static(oci_distribution::manifest::OCI_IMAGE_MEDIA_TYPE);
-    client.push_manifest_raw(&image.reference, body, content_type).await.map_err(failed)?;
-    Ok(Pushed { url: name.clone(), digest, tag: image.reference.tag().map(str::to_owned) })
+    client
+        .push_manifest_raw(&image.reference, body, content_type)
+        .await
+        .map_err(failed)?;
+    Ok(Pushed {
+        url: name.clone(),
+        digest,
+        tag: image.reference.tag().map(str::to_owned),
+    })
 }
 
 async fn push_layer(
@@ -87,13 +106,21 @@ async fn push_layer(
     data: Bytes,
     printer: &Printer,
 ) -> Result<(), OciDistributionError> {
-    if client.blob_exists(&image.reference, &layer.digest).await.unwrap_or(false) {
+    if client
+        .blob_exists(&image.reference, &layer.digest)
+        .await
+        .unwrap_or(false)
+    {
         return Ok(());
     }
     let size = data.len() as u64;
     let shown = Arc::new(printer.bytes(format!("pushing {}", image.short_name()), Some(size)));
     // In one request the pieces show progress; in chunks each piece would be a request.
-    let piece = if size as usize <= CHUNK { data.len().max(1) } else { CHUNK };
+    let piece = if size as usize <= CHUNK {
+        data.len().max(1)
+    } else {
+        CHUNK
+    };
     let pieces: Vec<Bytes> = (0..data.len())
         .step_by(piece)
         .map(|start| data.slice(start..data.len().min(start + piece)))
@@ -102,7 +129,10 @@ async fn push_layer(
         shown.add(piece.len() as u64);
         futures::stream::once(async move { Ok(piece) })
     });
-    client.push_blob_stream(&image.reference, stream, &layer.digest, Some(size)).await.map(drop)
+    client
+        .push_blob_stream(&image.reference, stream, &layer.digest, Some(size))
+        .await
+        .map(drop)
 }
 
 /// The digest of what a registry holds, without its content.
@@ -127,17 +157,31 @@ pub async fn pull(
     let client = options.client(image, false)?;
     let auth = options.auth(image)?;
     let mut progress = printer.progress(format!("asking for {name}"));
-    let (manifest, digest) =
-        client.pull_image_manifest(&image.reference, &auth).await.map_err(failed)?;
+    let (manifest, digest) = client
+        .pull_image_manifest(&image.reference, &auth)
+        .await
+        .map_err(failed)?;
     progress.say(format!("pulling {name}"));
     drop(progress);
     if let Some(wanted) = wanted.filter(|wanted| *wanted != digest) {
-        return Err(RegistryError::Digest { image: name, wanted: wanted.into(), found: digest });
+        return Err(RegistryError::Digest {
+            image: name,
+            wanted: wanted.into(),
+            found: digest,
+        });
     }
     let kind = kind_of(&name, &manifest.layers)?;
-    let size: u64 = manifest.layers.iter().map(|layer| u64::try_from(layer.size).unwrap_or(0)).sum();
+    let size: u64 = manifest
+        .layers
+        .iter()
+        .map(|layer| u64::try_from(layer.size).unwrap_or(0))
+        .sum();
     if size > BYTES_MAX {
-        return Err(RegistryError::TooLarge { image: name, size, max: BYTES_MAX });
+        return Err(RegistryError::TooLarge {
+            image: name,
+            size,
+            max: BYTES_MAX,
+        });
     }
     let shown = printer.bytes(format!("pulling {}", image.short_name()), Some(size));
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default().min(64 << 20));
@@ -149,7 +193,11 @@ pub async fn pull(
         Some(kind) => kind,
         None => Kind::of_bytes(&bytes).ok_or(RegistryError::NotAnArtifact(name))?,
     };
-    Ok(Pulled { bytes: bytes.into(), digest, kind })
+    Ok(Pulled {
+        bytes: bytes.into(),
+        digest,
+        kind,
+    })
 }
 
 async fn pull_layer(
@@ -168,7 +216,12 @@ async fn pull_layer(
     loop {
         let next = tokio::time::timeout(STALL_TIMEOUT, stream.stream.try_next()).await;
         let piece = match next {
-            Err(_) => return Err(RegistryError::Stalled { image: name, waited: STALL_TIMEOUT }),
+            Err(_) => {
+                return Err(RegistryError::Stalled {
+                    image: name,
+                    waited: STALL_TIMEOUT,
+                });
+            }
             Ok(Ok(None)) => break,
             Ok(Ok(Some(piece))) => piece,
             Ok(Err(source)) => return Err(RegistryError::transfer("pull", &name, source.into())),
@@ -176,12 +229,20 @@ async fn pull_layer(
         moved(piece.len() as u64);
         into.extend_from_slice(&piece);
         if into.len() as u64 > BYTES_MAX {
-            return Err(RegistryError::TooLarge { image: name, size: into.len() as u64, max: BYTES_MAX });
+            return Err(RegistryError::TooLarge {
+                image: name,
+                size: into.len() as u64,
+                max: BYTES_MAX,
+            });
         }
     }
     let found = digest_of(&into[start..]);
     if found != layer.digest {
-        return Err(RegistryError::Digest { image: name, wanted: layer.digest.clone(), found });
+        return Err(RegistryError::Digest {
+            image: name,
+            wanted: layer.digest.clone(),
+            found,
+        });
     }
     Ok(())
 }
@@ -189,11 +250,19 @@ async fn pull_layer(
 fn kind_of(name: &str, layers: &[OciDescriptor]) -> Result<Option<Kind>, RegistryError> {
     let other = || RegistryError::OtherKind {
         image: name.to_owned(),
-        found: layers.iter().map(|layer| layer.media_type.as_str()).collect::<Vec<_>>().join(", "),
+        found: layers
+            .iter()
+            .map(|layer| layer.media_type.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
     };
     let mut kind = None;
     for layer in layers {
         kind = kind.or(Kind::of_layer(&layer.media_type).map_err(|()| other())?);
     }
-    if layers.is_empty() { Err(other()) } else { Ok(kind) }
+    if layers.is_empty() {
+        Err(other())
+    } else {
+        Ok(kind)
+    }
 }

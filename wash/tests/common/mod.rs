@@ -19,14 +19,19 @@ pub struct Home {
 
 impl Home {
     pub fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wash"));
         for (key, _) in std::env::vars_os() {
             let key = key.to_string_lossy().into_owned();
-            if ["WASH_", "WASMCLOUD_", "LATTICE_", "NATS_", "WADM_"].iter().any(|prefix| key.starts_with(prefix)) {
+            if ["WASH_", "WASMCLOUD_", "LATTICE_", "NATS_", "WADM_"]
+                .iter()
+                .any(|prefix| key.starts_with(prefix))
+            {
                 command.env_remove(key);
             }
         }
@@ -77,7 +82,11 @@ impl Said {
 }
 
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// A nats-server of this test; ends with it.
@@ -106,11 +115,17 @@ impl Nats {
             assert!(start.elapsed() < READY, "nats-server did not come up");
             std::thread::yield_now();
         }
-        Self { process, port, _dir: dir }
+        Self {
+            process,
+            port,
+            _dir: dir,
+        }
     }
 
     pub async fn client(&self) -> async_nats::Client {
-        async_nats::connect(format!("127.0.0.1:{}", self.port)).await.unwrap()
+        async_nats::connect(format!("127.0.0.1:{}", self.port))
+            .await
+            .unwrap()
     }
 }
 
@@ -132,9 +147,14 @@ pub async fn respond(
     let client = client.clone();
     tokio::spawn(async move {
         while let Some(message) = messages.next().await {
-            let Some(reply) = message.reply.clone() else { continue };
+            let Some(reply) = message.reply.clone() else {
+                continue;
+            };
             if let Some(value) = answer(&message.subject, &message.payload) {
-                client.publish(reply, value.to_string().into()).await.unwrap();
+                client
+                    .publish(reply, value.to_string().into())
+                    .await
+                    .unwrap();
                 client.flush().await.unwrap();
             }
         }

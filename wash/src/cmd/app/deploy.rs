@@ -82,7 +82,9 @@ impl Advice for DeployError {
             Self::NotReached { name, .. } => format!(
                 "follow it with `wash app status {name} --watch`; wadm goes on trying; try at once with `wash app retry {name}`"
             ),
-            Self::Interrupted { name } => format!("follow it with `wash app status {name} --watch`"),
+            Self::Interrupted { name } => {
+                format!("follow it with `wash app status {name} --watch`")
+            }
         })
     }
 
@@ -118,7 +120,11 @@ impl Answer for Deployed {
                     self.took.as_secs_f64()
                 );
                 let report = Report::new(&self.name, status.clone()).table(style);
-                if report.is_empty() { head } else { format!("{head}\n\n{report}") }
+                if report.is_empty() {
+                    head
+                } else {
+                    format!("{head}\n\n{report}")
+                }
             }
         }
     }
@@ -146,8 +152,13 @@ pub async fn put_or_known<L: Lattice>(
         Ok(put) => return Ok((name, put.current_version)),
         Err(error) => error,
     };
-    let LatticeError::WadmRefused { message } = &refused else { return Err(refused) };
-    let Some(version) = manifest.version().filter(|_| message.contains("already exists")) else {
+    let LatticeError::WadmRefused { message } = &refused else {
+        return Err(refused);
+    };
+    let Some(version) = manifest
+        .version()
+        .filter(|_| message.contains("already exists"))
+    else {
         return Err(refused);
     };
     let stored = lattice.manifest(&name, Some(version)).await?;
@@ -199,12 +210,24 @@ impl Deploy {
             true => Some(self.follow(&lattice, &name, &version, printer).await?),
             false => None,
         };
-        Ok(Deployed { name, version, status, took: start.elapsed() }.into())
+        Ok(Deployed {
+            name,
+            version,
+            status,
+            took: start.elapsed(),
+        }
+        .into())
     }
 
-    async fn put<L: Lattice>(&self, lattice: &L, manifest: &Manifest) -> Result<(String, String), WashError> {
+    async fn put<L: Lattice>(
+        &self,
+        lattice: &L,
+        manifest: &Manifest,
+    ) -> Result<(String, String), WashError> {
         if let (true, Some(version)) = (self.replace, manifest.version()) {
-            lattice.delete(&manifest.metadata.name, Some(version)).await?;
+            lattice
+                .delete(&manifest.metadata.name, Some(version))
+                .await?;
         }
         Ok(put_or_known(lattice, manifest).await?)
     }
@@ -256,13 +279,23 @@ impl Deploy {
 
 /// Whether this version runs as wanted; the status may still be that of an earlier one.
 fn is_reached(status: &Status, version: &str) -> bool {
-    let ours = status.detail.as_ref().and_then(|detail| detail.deployed_version.as_deref());
+    let ours = status
+        .detail
+        .as_ref()
+        .and_then(|detail| detail.deployed_version.as_deref());
     status.status.kind == StatusType::Deployed && ours.is_none_or(|deployed| deployed == version)
 }
 
 fn waiting_text(status: &Status) -> String {
     let reasons = reasons(status);
-    format!("Waiting: {}", if reasons.is_empty() { "for wadm".into() } else { reasons.join("; ") })
+    format!(
+        "Waiting: {}",
+        if reasons.is_empty() {
+            "for wadm".into()
+        } else {
+            reasons.join("; ")
+        }
+    )
 }
 
 #[cfg(test)]

@@ -50,7 +50,14 @@ pub struct Applications {
 impl Answer for Applications {
     fn text(&self, style: &Style) -> String {
         let empty = "No applications. Deploy one with `wash app deploy FILE`.";
-        let headings = ["NAME", "DEPLOYED", "NEWEST", "STATUS", "DESCRIPTION", "MESSAGE"];
+        let headings = [
+            "NAME",
+            "DEPLOYED",
+            "NEWEST",
+            "STATUS",
+            "DESCRIPTION",
+            "MESSAGE",
+        ];
         let mut rows = Rows::new(style, headings, empty);
         for application in &self.applications {
             rows.row([
@@ -77,7 +84,10 @@ pub struct Stored {
 
 impl Answer for Stored {
     fn text(&self, _: &Style) -> String {
-        serde_yaml::to_string(&self.application).unwrap_or_default().trim_end().to_owned()
+        serde_yaml::to_string(&self.application)
+            .unwrap_or_default()
+            .trim_end()
+            .to_owned()
     }
 
     fn json(&self) -> Map<String, Value> {
@@ -105,8 +115,18 @@ impl Answer for Versions {
     }
 }
 
-async fn list(lattice: &NatsLattice, watch: &Watch, printer: &Printer) -> Result<Outcome, WashError> {
-    watch.run(printer, async || Ok(Applications { applications: lattice.applications().await? })).await
+async fn list(
+    lattice: &NatsLattice,
+    watch: &Watch,
+    printer: &Printer,
+) -> Result<Outcome, WashError> {
+    watch
+        .run(printer, async || {
+            Ok(Applications {
+                applications: lattice.applications().await?,
+            })
+        })
+        .await
 }
 
 impl List {
@@ -135,6 +155,9 @@ impl History {
     /// Asks and shows.
     pub async fn run(self) -> Result<Outcome, WashError> {
         let lattice = NatsLattice::connect(&self.connect).await?;
-        Ok(Versions { revisions: lattice.versions(&self.name).await? }.into())
+        Ok(Versions {
+            revisions: lattice.versions(&self.name).await?,
+        }
+        .into())
     }
 }

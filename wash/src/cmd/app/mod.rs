@@ -71,8 +71,10 @@ impl AppCommand {
 
 /// A manifest as wadm gets it: strict JSON.
 fn to_json(manifest: &Manifest) -> Result<Vec<u8>, LatticeError> {
-    serde_json::to_vec(manifest)
-        .map_err(|source| LatticeError::Unreadable { what: "the manifest".into(), source })
+    serde_json::to_vec(manifest).map_err(|source| LatticeError::Unreadable {
+        what: "the manifest".into(),
+        source,
+    })
 }
 
 /// The name of an application that was given by name or by its manifest's file.

@@ -37,16 +37,31 @@ pub struct Preview(PlanPreview);
 impl Answer for Preview {
     fn text(&self, style: &Style) -> String {
         let plan = &self.0;
-        let version = plan.version.as_deref().map(|version| format!(" {version}")).unwrap_or_default();
+        let version = plan
+            .version
+            .as_deref()
+            .map(|version| format!(" {version}"))
+            .unwrap_or_default();
         let head = match plan.changes.len() {
             0 => format!("Deploying `{}`{version} would change nothing", plan.name),
             1 => format!("Deploying `{}`{version} would change one thing:", plan.name),
-            count => format!("Deploying `{}`{version} would change {count} things:", plan.name),
+            count => format!(
+                "Deploying `{}`{version} would change {count} things:",
+                plan.name
+            ),
         };
         let mut lines = vec![head];
-        lines.extend(plan.changes.iter().map(|change| format!("  {}", change.text)));
+        lines.extend(
+            plan.changes
+                .iter()
+                .map(|change| format!("  {}", change.text)),
+        );
         let blocked = style.paint(Paint::Warning, "blocked:");
-        lines.extend(plan.blocked.iter().map(|reason| format!("  {blocked} {reason}")));
+        lines.extend(
+            plan.blocked
+                .iter()
+                .map(|reason| format!("  {blocked} {reason}")),
+        );
         lines.extend(plan.notes.iter().map(|note| format!("  note: {note}")));
         lines.join("\n")
     }
@@ -56,7 +71,11 @@ impl Answer for Preview {
     }
 
     fn exit(&self) -> Exit {
-        if self.0.changes.is_empty() { Exit::Ok } else { Exit::CHANGES }
+        if self.0.changes.is_empty() {
+            Exit::Ok
+        } else {
+            Exit::CHANGES
+        }
     }
 }
 
@@ -75,9 +94,15 @@ impl Retry {
     pub async fn run(self) -> Result<Outcome, WashError> {
         let name = super::name_of(&self.name).await?;
         let lattice = NatsLattice::connect(&self.connect).await?;
-        let reply = lattice.wadm(WadmApi::Retry(name.clone()), Vec::new()).await?;
+        let reply = lattice
+            .wadm(WadmApi::Retry(name.clone()), Vec::new())
+            .await?;
         let reply = deployed(&name, read_reply("retry", &reply)?)?;
-        let text = if reply.message.is_empty() { format!("Trying `{name}` again") } else { reply.message };
+        let text = if reply.message.is_empty() {
+            format!("Trying `{name}` again")
+        } else {
+            reply.message
+        };
         Ok(Done::new(text.clone()).with("result", text).into())
     }
 }

@@ -53,7 +53,10 @@ impl Undeploy {
             Some(names) => names,
             None => {
                 let all = lattice.applications().await?;
-                all.into_iter().filter(|app| app.deployed_version.is_some()).map(|app| app.name).collect()
+                all.into_iter()
+                    .filter(|app| app.deployed_version.is_some())
+                    .map(|app| app.name)
+                    .collect()
             }
         };
         let mut results = Vec::new();
@@ -64,7 +67,10 @@ impl Undeploy {
             [] => "No application is deployed".to_owned(),
             names => format!("Undeployed {}", names.join(", ")),
         };
-        Ok(Done::new(text).with("results", results).with("undeployed_application_names", names).into())
+        Ok(Done::new(text)
+            .with("results", results)
+            .with("undeployed_application_names", names)
+            .into())
     }
 }
 
@@ -84,16 +90,24 @@ impl Delete {
         let name = super::name_of(name).await?;
         let lattice = NatsLattice::connect(&self.connect).await?;
         let (deleted, message) = lattice.delete(&name, self.version.as_deref()).await?;
-        Ok(Done::new(message.clone()).with("deleted", deleted).with("message", message).into())
+        Ok(Done::new(message.clone())
+            .with("deleted", deleted)
+            .with("message", message)
+            .into())
     }
 
     async fn all_undeployed(&self) -> Result<Outcome, WashError> {
         let lattice = NatsLattice::connect(&self.connect).await?;
         let all = lattice.applications().await?;
         let mut deleted = Vec::new();
-        for application in all.into_iter().filter(|application| application.deployed_version.is_none()) {
+        for application in all
+            .into_iter()
+            .filter(|application| application.deployed_version.is_none())
+        {
             lattice.delete(&application.name, None).await?;
-            deleted.push(json!({"model_name": application.name, "model_version": application.version}));
+            deleted.push(
+                json!({"model_name": application.name, "model_version": application.version}),
+            );
         }
         let text = format!("Deleted {} application(s)", deleted.len());
         Ok(Done::new(text).with("deleted_applications", deleted).into())

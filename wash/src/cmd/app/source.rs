@@ -76,13 +76,17 @@ impl Advice for SourceError {
 impl Source {
     /// Tells a file from a name: what exists or is called like a manifest is a file.
     pub fn of(text: Option<&str>) -> Self {
-        let Some(text) = text.filter(|text| *text != "-") else { return Self::Stdin };
+        let Some(text) = text.filter(|text| *text != "-") else {
+            return Self::Stdin;
+        };
         if text.starts_with("http://") || text.starts_with("https://") {
             return Self::Url(text.to_owned());
         }
         let path = Path::new(text.strip_prefix("file://").unwrap_or(text));
         let named_like_one = path.extension().is_some_and(|extension| {
-            ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+            ["yaml", "yml", "json"]
+                .iter()
+                .any(|known| extension.eq_ignore_ascii_case(known))
         });
         if named_like_one || path.is_file() || text.contains('/') {
             return Self::File(path.to_owned());
@@ -107,23 +111,27 @@ impl Source {
             reader.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
-        let bytes = match self {
-            Self::File(path) => std::fs::File::open(path)
-                .and_then(|mut file| limited(&mut file))
-                .map_err(|source| FileError::new("read", path, source))?,
-            Self::Stdin => limited(&mut std::io::stdin().lock())
-                .map_err(|source| FileError::new("read", "standard input", source))?,
-            Self::Url(url) => crate::fetch::get(url, BYTES_MAX)
-                .await
-                .map_err(|reason| SourceError::Fetch { url: url.clone(), reason })?,
-            Self::Name(name) => {
-                return Err(UsageError::new(
-                    format!("there is no file `{name}`"),
-                    "name the manifest's file, e.g. ./app.wadm.yaml",
-                )
-                .into());
-            }
-        };
+        let bytes =
+            match self {
+                Self::File(path) => std::fs::File::open(path)
+                    .and_then(|mut file| limited(&mut file))
+                    .map_err(|source| FileError::new("read", path, source))?,
+                Self::Stdin => limited(&mut std::io::stdin().lock())
+                    .map_err(|source| FileError::new("read", "standard input", source))?,
+                Self::Url(url) => crate::fetch::get(url, BYTES_MAX).await.map_err(|reason| {
+                    SourceError::Fetch {
+                        url: url.clone(),
+                        reason,
+                    }
+                })?,
+                Self::Name(name) => {
+                    return Err(UsageError::new(
+                        format!("there is no file `{name}`"),
+                        "name the manifest's file, e.g. ./app.wadm.yaml",
+                    )
+                    .into());
+                }
+            };
         if bytes.len() as u64 > BYTES_MAX {
             return Err(SourceError::TooLarge(self.file_name()));
         }
@@ -153,7 +161,13 @@ impl Source {
     /// JSON where the name says so.
     pub fn format(&self) -> Format {
         match self {
-            Self::File(path) if path.extension().is_some_and(|extension| extension == "json") => Format::Json,
+            Self::File(path)
+                if path
+                    .extension()
+                    .is_some_and(|extension| extension == "json") =>
+            {
+                Format::Json
+            }
             _ => Format::Yaml,
         }
     }
@@ -168,10 +182,19 @@ impl Source {
 /// `file://./x.wasm` means a file beside the manifest; hosts need the whole path.
 fn resolve_images(manifest: &mut Manifest, dir: &Path) {
     for component in &mut manifest.spec.components {
-        let Some(image) = &mut component.properties.image else { continue };
-        let Some(path) = image.strip_prefix("file://").filter(|path| !path.starts_with('/')) else { continue };
+        let Some(image) = &mut component.properties.image else {
+            continue;
+        };
+        let Some(path) = image
+            .strip_prefix("file://")
+            .filter(|path| !path.starts_with('/'))
+        else {
+            continue;
+        };
         let joined = dir.join(path);
-        let absolute = joined.canonicalize().or_else(|_| std::path::absolute(&joined));
+        let absolute = joined
+            .canonicalize()
+            .or_else(|_| std::path::absolute(&joined));
         if let Ok(absolute) = absolute {
             *image = format!("file://{}", absolute.display());
         }
@@ -190,7 +213,10 @@ mod tests {
             (Some("app.yaml"), Source::File("app.yaml".into())),
             (Some("dir/app"), Source::File("dir/app".into())),
             (Some("shop"), Source::Name("shop".into())),
-            (Some("https://x/app.yaml"), Source::Url("https://x/app.yaml".into())),
+            (
+                Some("https://x/app.yaml"),
+                Source::Url("https://x/app.yaml".into()),
+            ),
         ] {
             assert_eq!(Source::of(text), expected, "{text:?}");
         }

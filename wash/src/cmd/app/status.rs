@@ -41,14 +41,30 @@ pub struct Report {
 /// What is in the way, shortest first to read: unmet requirements, failures, counts.
 pub fn reasons(status: &Status) -> Vec<String> {
     let Some(detail) = &status.detail else {
-        return Some(status.status.message.clone()).into_iter().filter(|text| !text.is_empty()).collect();
+        return Some(status.status.message.clone())
+            .into_iter()
+            .filter(|text| !text.is_empty())
+            .collect();
     };
     let mut reasons: Vec<String> = Vec::new();
     for component in &detail.components {
-        reasons.extend(component.unmet.iter().map(|unmet| format!("{}: {}", component.name, unmet.message)));
-        reasons.extend(component.hosts.iter().filter_map(|host| failure(component, host)));
+        reasons.extend(
+            component
+                .unmet
+                .iter()
+                .map(|unmet| format!("{}: {}", component.name, unmet.message)),
+        );
+        reasons.extend(
+            component
+                .hosts
+                .iter()
+                .filter_map(|host| failure(component, host)),
+        );
         if component.unmet.is_empty() && component.running != component.desired {
-            reasons.push(format!("{} {}/{}", component.name, component.running, component.desired));
+            reasons.push(format!(
+                "{} {}/{}",
+                component.name, component.running, component.desired
+            ));
         }
     }
     let links = detail.links.iter().filter(|link| !link.present);
@@ -64,13 +80,25 @@ pub fn reasons(status: &Status) -> Vec<String> {
 }
 
 fn host_name(host: &HostDetail) -> &str {
-    if host.host_name.is_empty() { &host.host_id } else { &host.host_name }
+    if host.host_name.is_empty() {
+        &host.host_id
+    } else {
+        &host.host_name
+    }
 }
 
 fn failure(component: &ComponentDetail, host: &HostDetail) -> Option<String> {
     let error = host.error.as_ref()?;
-    let retry = host.next_retry.as_deref().map(|at| format!(" (tried {}x, next {at})", host.attempts));
-    Some(format!("{} on {}: {error}{}", component.name, host_name(host), retry.unwrap_or_default()))
+    let retry = host
+        .next_retry
+        .as_deref()
+        .map(|at| format!(" (tried {}x, next {at})", host.attempts));
+    Some(format!(
+        "{} on {}: {error}{}",
+        component.name,
+        host_name(host),
+        retry.unwrap_or_default()
+    ))
 }
 
 fn paint_of(kind: StatusType) -> Paint {
@@ -92,7 +120,10 @@ fn paint_of_state(state: &str) -> Paint {
 impl Report {
     /// The status of an application.
     pub fn new(name: &str, status: Status) -> Self {
-        Self { name: name.to_owned(), status }
+        Self {
+            name: name.to_owned(),
+            status,
+        }
     }
 
     /// The table alone; empty when there is nothing to tell.
@@ -121,12 +152,23 @@ impl Report {
 }
 
 fn detail_table(detail: &StatusDetail, style: &Style) -> String {
-    let mut rows = Rows::new(style, ["COMPONENT", "HOST", "STATE", "RUNNING", "SPREAD", "IMAGE"], "");
+    let mut rows = Rows::new(
+        style,
+        ["COMPONENT", "HOST", "STATE", "RUNNING", "SPREAD", "IMAGE"],
+        "",
+    );
     for component in &detail.components {
         let count = format!("{}/{}", component.running, component.desired);
         if component.hosts.is_empty() {
             let state = style.paint(Paint::Warning, "nowhere");
-            rows.row([component.name.clone(), "-".into(), state, count, "-".into(), component.image.clone()]);
+            rows.row([
+                component.name.clone(),
+                "-".into(),
+                state,
+                count,
+                "-".into(),
+                component.image.clone(),
+            ]);
         }
         for host in &component.hosts {
             rows.row([
@@ -135,11 +177,23 @@ fn detail_table(detail: &StatusDetail, style: &Style) -> String {
                 style.paint(paint_of_state(&host.state), &host.state),
                 format!("{}/{}", host.running, host.desired),
                 or_dash(host.spread.clone()),
-                host.image.clone().unwrap_or_else(|| component.image.clone()),
+                host.image
+                    .clone()
+                    .unwrap_or_else(|| component.image.clone()),
             ]);
         }
     }
-    let mut parts = vec![rows.finish()];
+    let notes: Vec<String> = detail
+        .notes
+        .iter()
+        .map(|note| format!("note: {note}"))
+        .collect();
+    let mut parts = vec![rows.finish(), link_table(detail, style), notes.join("\n")];
+    parts.retain(|part| !part.is_empty());
+    parts.join("\n\n")
+}
+
+fn link_table(detail: &StatusDetail, style: &Style) -> String {
     let mut links = Rows::new(style, ["LINK", "NAME", "TARGET", "STATE"], "");
     for link in &detail.links {
         let state = match (link.present, &link.message) {
@@ -150,12 +204,14 @@ fn detail_table(detail: &StatusDetail, style: &Style) -> String {
                 style.paint(Paint::Warning, &text)
             }
         };
-        links.row([link.name.clone(), link.link.clone(), or_dash(link.target.clone().unwrap_or_default()), state]);
+        links.row([
+            link.name.clone(),
+            link.link.clone(),
+            or_dash(link.target.clone().unwrap_or_default()),
+            state,
+        ]);
     }
-    parts.push(links.finish());
-    parts.push(detail.notes.iter().map(|note| format!("note: {note}")).collect::<Vec<_>>().join("\n"));
-    parts.retain(|part| !part.is_empty());
-    parts.join("\n\n")
+    links.finish()
 }
 
 impl Answer for Report {
@@ -163,8 +219,14 @@ impl Answer for Report {
         let kind = self.status.status.kind;
         let detail = self.status.detail.as_ref();
         let version = detail.and_then(|detail| detail.deployed_version.clone());
-        let version = version.map(|version| format!(" {version}")).unwrap_or_default();
-        let mut text = format!("{}{version}: {}", self.name, style.paint(paint_of(kind), kind.as_str()));
+        let version = version
+            .map(|version| format!(" {version}"))
+            .unwrap_or_default();
+        let mut text = format!(
+            "{}{version}: {}",
+            self.name,
+            style.paint(paint_of(kind), kind.as_str())
+        );
         if kind != StatusType::Deployed {
             for reason in reasons(&self.status) {
                 text.push_str(&format!("\n  {reason}"));
@@ -179,7 +241,10 @@ impl Answer for Report {
     }
 
     fn json(&self) -> Map<String, Value> {
-        keys([("name", self.name.clone().into()), ("status", value(&self.status))])
+        keys([
+            ("name", self.name.clone().into()),
+            ("status", value(&self.status)),
+        ])
     }
 }
 

@@ -32,12 +32,20 @@ pub struct Validation {
 
 impl Validation {
     fn errors(&self) -> usize {
-        let refused = self.problems.iter().filter(|problem| problem.level == Level::Error).count();
+        let refused = self
+            .problems
+            .iter()
+            .filter(|problem| problem.level == Level::Error)
+            .count();
         refused + self.images.len()
     }
 
     fn list(&self, level: Level) -> Vec<Value> {
-        let word = if level == Level::Error { "error" } else { "warning" };
+        let word = if level == Level::Error {
+            "error"
+        } else {
+            "warning"
+        };
         let mut list: Vec<Value> = self
             .problems
             .iter()
@@ -54,7 +62,11 @@ impl Validation {
             })
             .collect();
         if level == Level::Error {
-            list.extend(self.images.iter().map(|message| json!({"level": word, "msg": message})));
+            list.extend(
+                self.images
+                    .iter()
+                    .map(|message| json!({"level": word, "msg": message})),
+            );
         }
         list
     }
@@ -62,8 +74,16 @@ impl Validation {
 
 impl Answer for Validation {
     fn text(&self, _: &Style) -> String {
-        let mut parts: Vec<String> = self.problems.iter().map(|problem| problem.render(&self.file)).collect();
-        parts.extend(self.images.iter().map(|message| format!("{}: error: {message}", self.file)));
+        let mut parts: Vec<String> = self
+            .problems
+            .iter()
+            .map(|problem| problem.render(&self.file))
+            .collect();
+        parts.extend(
+            self.images
+                .iter()
+                .map(|message| format!("{}: error: {message}", self.file)),
+        );
         let name = self.name.as_deref().unwrap_or_default();
         parts.push(match self.errors() {
             0 => format!("{}: application `{name}` is valid", self.file),
@@ -81,7 +101,11 @@ impl Answer for Validation {
     }
 
     fn exit(&self) -> Exit {
-        if self.errors() == 0 { Exit::Ok } else { Exit::Failed }
+        if self.errors() == 0 {
+            Exit::Ok
+        } else {
+            Exit::Failed
+        }
     }
 }
 
@@ -96,14 +120,22 @@ impl Validate {
         let mut images = Vec::new();
         if let Some(manifest) = checked.manifest.as_ref().filter(|_| self.check_image_refs) {
             for component in &manifest.spec.components {
-                let Some(image) = &component.properties.image else { continue };
+                let Some(image) = &component.properties.image else {
+                    continue;
+                };
                 if let Some(message) = self.missing(image, printer).await {
                     images.push(format!("{}: {message}", component.name));
                 }
             }
         }
         let name = checked.manifest.map(|manifest| manifest.metadata.name);
-        Ok(Validation { file, name, problems: checked.problems, images }.into())
+        Ok(Validation {
+            file,
+            name,
+            problems: checked.problems,
+            images,
+        }
+        .into())
     }
 
     /// Why an image cannot be had.

@@ -65,9 +65,17 @@ impl Answer for HttpAnswer {
         if self.body_only {
             return self.body.clone();
         }
-        let paint = if self.status < 400 { Paint::Good } else { Paint::Bad };
+        let paint = if self.status < 400 {
+            Paint::Good
+        } else {
+            Paint::Bad
+        };
         let mut lines = vec![style.paint(paint, &self.status.to_string())];
-        lines.extend(self.headers.iter().map(|(name, value)| format!("{name}: {value}")));
+        lines.extend(
+            self.headers
+                .iter()
+                .map(|(name, value)| format!("{name}: {value}")),
+        );
         format!("{}\n\n{}", lines.join("\n"), self.body)
     }
 
@@ -76,9 +84,15 @@ impl Answer for HttpAnswer {
             true => serde_json::from_str(&self.body).unwrap_or_else(|_| self.body.clone().into()),
             false => Value::String(self.body.clone()),
         };
-        let headers: Map<String, Value> =
-            self.headers.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
-        keys([("response", json!({"status": self.status, "headers": headers, "body": body}))])
+        let headers: Map<String, Value> = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone().into()))
+            .collect();
+        keys([(
+            "response",
+            json!({"status": self.status, "headers": headers, "body": body}),
+        )])
     }
 }
 
@@ -86,19 +100,28 @@ impl HttpOptions {
     fn body(&self) -> Result<Vec<u8>, FileError> {
         match (&self.http_body, &self.http_body_path) {
             (Some(text), _) => Ok(text.clone().into_bytes()),
-            (None, Some(path)) => std::fs::read(path).map_err(|source| FileError::new("read", path, source)),
+            (None, Some(path)) => {
+                std::fs::read(path).map_err(|source| FileError::new("read", path, source))
+            }
             (None, None) => Ok(Vec::new()),
         }
     }
 
     fn request(&self) -> Result<Request<HttpBody>, WashError> {
-        let wrong = |what: String| UsageError::new(what, "see `wash call --help` for the HTTP options");
+        let wrong =
+            |what: String| UsageError::new(what, "see `wash call --help` for the HTTP options");
         let method = Method::from_str(&self.http_method.to_uppercase())
             .map_err(|_| wrong(format!("`{}` is no HTTP method", self.http_method)))?;
         let body = self.body()?;
-        let uri = format!("{}://{}:{}{}", self.http_scheme, self.http_host, self.http_port, self.http_path);
+        let uri = format!(
+            "{}://{}:{}{}",
+            self.http_scheme, self.http_host, self.http_port, self.http_path
+        );
         let mut request = Request::builder().method(method).uri(&uri);
-        request = request.header(header::HOST, format!("{}:{}", self.http_host, self.http_port));
+        request = request.header(
+            header::HOST,
+            format!("{}:{}", self.http_host, self.http_port),
+        );
         if !body.is_empty() {
             request = request.header(header::CONTENT_LENGTH, body.len());
         }
@@ -106,26 +129,47 @@ impl HttpOptions {
             request = request.header(header::CONTENT_TYPE, kind);
         }
         for line in &self.http_header {
-            let (name, value) =
-                line.split_once(':').ok_or_else(|| wrong(format!("`{line}` is no header")))?;
+            let (name, value) = line
+                .split_once(':')
+                .ok_or_else(|| wrong(format!("`{line}` is no header")))?;
             request = request.header(name.trim(), value.trim());
         }
-        let body = Full::new(bytes::Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
-        Ok(request.body(body).map_err(|error| wrong(format!("`{uri}` is no request: {error}")))?)
+        let body = Full::new(bytes::Bytes::from(body))
+            .map_err(|never| match never {})
+            .boxed_unsync();
+        Ok(request
+            .body(body)
+            .map_err(|error| wrong(format!("`{uri}` is no request: {error}")))?)
     }
 }
 
 /// Sends the request and takes the whole answer.
-pub async fn call(client: &Client, to: &RemoteTarget, options: &HttpOptions) -> Result<HttpAnswer, WashError> {
-    let failed = |reason: String| CallError::Http { component: to.target.clone(), reason };
-    let response =
-        client.http(to, options.request()?, false).await.map_err(|error| failed(error.to_string()))?;
+pub async fn call(
+    client: &Client,
+    to: &RemoteTarget,
+    options: &HttpOptions,
+) -> Result<HttpAnswer, WashError> {
+    let failed = |reason: String| CallError::Http {
+        component: to.target.clone(),
+        reason,
+    };
+    let response = client
+        .http(to, options.request()?, false)
+        .await
+        .map_err(|error| failed(error.to_string()))?;
     let (parts, body) = response.into_parts();
-    let body = Limited::new(body, BYTES_MAX).collect().await.map_err(|error| failed(error.to_string()))?;
+    let body = Limited::new(body, BYTES_MAX)
+        .collect()
+        .await
+        .map_err(|error| failed(error.to_string()))?;
     let text = |value: &::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     Ok(HttpAnswer {
         status: parts.status.as_u16(),
-        headers: parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+        headers: parts
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), text(value)))
+            .collect(),
         body: String::from_utf8_lossy(&body.to_bytes()).into_owned(),
         body_only: options.http_response_extract_json,
     })

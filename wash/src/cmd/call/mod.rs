@@ -19,7 +19,7 @@ use crate::connect::{Auth, ConnectError, Target, address};
 use crate::context::Context;
 use crate::error::{Advice, UsageError, WashError};
 use crate::exit::Exit;
-use crate::lattice::{LatticeError, LatticeOps, NatsLattice};
+use crate::lattice::{Lattice, LatticeError, LatticeOps, NatsLattice};
 use crate::output::{Answer, Printer, Style, keys};
 use crate::registry::RegistryOptions;
 
@@ -58,10 +58,20 @@ pub struct RpcOptions {
     #[arg(short = 'p', long, env = "WASMCLOUD_RPC_PORT", value_name = "PORT")]
     pub rpc_port: Option<u16>,
     /// User JWT, or a file with one
-    #[arg(long, env = "WASMCLOUD_RPC_JWT", value_name = "JWT", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "WASMCLOUD_RPC_JWT",
+        value_name = "JWT",
+        hide_env_values = true
+    )]
     pub rpc_jwt: Option<String>,
     /// Seed of an nkey, or a file with one
-    #[arg(long, env = "WASMCLOUD_RPC_SEED", value_name = "SEED", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "WASMCLOUD_RPC_SEED",
+        value_name = "SEED",
+        hide_env_values = true
+    )]
     pub rpc_seed: Option<String>,
     /// NATS credentials file
     #[arg(long, env = "WASH_RPC_CREDS", value_name = "FILE")]
@@ -95,15 +105,30 @@ impl RpcOptions {
     fn target(&self, context: &Context) -> Result<Target, ConnectError> {
         let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let host = self.rpc_host.clone().or_else(|| given(&context.rpc_host));
-        let flags = self.rpc_credsfile.is_some() || self.rpc_jwt.is_some() || self.rpc_seed.is_some();
+        let flags =
+            self.rpc_credsfile.is_some() || self.rpc_jwt.is_some() || self.rpc_seed.is_some();
         let auth = match flags {
-            true => Auth::choose(self.rpc_credsfile.clone(), self.rpc_jwt.clone(), self.rpc_seed.clone()),
-            false => Auth::choose(context.rpc_credsfile.clone(), given(&context.rpc_jwt), given(&context.rpc_seed)),
+            true => Auth::choose(
+                self.rpc_credsfile.clone(),
+                self.rpc_jwt.clone(),
+                self.rpc_seed.clone(),
+            ),
+            false => Auth::choose(
+                context.rpc_credsfile.clone(),
+                given(&context.rpc_jwt),
+                given(&context.rpc_seed),
+            ),
         }?;
         Ok(Target {
-            url: address(host.as_deref().unwrap_or("127.0.0.1"), self.rpc_port.unwrap_or(context.rpc_port))?,
+            url: address(
+                host.as_deref().unwrap_or("127.0.0.1"),
+                self.rpc_port.unwrap_or(context.rpc_port),
+            )?,
             auth,
-            ca_file: self.rpc_ca_file.clone().or_else(|| context.rpc_tls_ca_file.clone()),
+            ca_file: self
+                .rpc_ca_file
+                .clone()
+                .or_else(|| context.rpc_tls_ca_file.clone()),
             tls_first: context.rpc_tls_first.unwrap_or(false),
             timeout: Duration::from_millis(self.rpc_timeout_ms.unwrap_or(context.rpc_timeout)),
         })
@@ -195,14 +220,24 @@ pub enum CallError {
 impl Advice for CallError {
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Nobody { .. } => "see what runs with `wash get inventory`; its exports with `wash inspect IMAGE`".into(),
-            Self::Rpc { .. } | Self::Http { .. } => {
-                "the log of the host it runs on has the reason; wait longer with --rpc-timeout-ms".into()
+            Self::Nobody { .. } => {
+                "see what runs with `wash get inventory`; its exports with `wash inspect IMAGE`"
+                    .into()
             }
-            Self::NoFunction { known, .. } if known.is_empty() => "it exports no functions at all".into(),
+            Self::Rpc { .. } | Self::Http { .. } => {
+                "the log of the host it runs on has the reason; wait longer with --rpc-timeout-ms"
+                    .into()
+            }
+            Self::NoFunction { known, .. } if known.is_empty() => {
+                "it exports no functions at all".into()
+            }
             Self::NoFunction { known, .. } => format!("choose one of {}", known.join(", ")),
-            Self::Argument { .. } => "write it in WAVE: 7, \"text\", true, [1, 2], {x: 1}, some(1), ok(2)".into(),
-            Self::Count { .. } => "give each argument as one word, in quotes if it has spaces".into(),
+            Self::Argument { .. } => {
+                "write it in WAVE: 7, \"text\", true, [1, 2], {x: 1}, some(1), ok(2)".into()
+            }
+            Self::Count { .. } => {
+                "give each argument as one word, in quotes if it has spaces".into()
+            }
             Self::Types { .. } => "call it from a component".into(),
             Self::Result { .. } => "see the raw messages with `wash spy`".into(),
         })
@@ -261,7 +296,11 @@ impl CallCommand {
         let id = ComponentId::new(self.component_id.as_str()).map_err(LatticeError::from)?;
         let context = self.connect.context()?;
         let target = self.connect.target(&context)?;
-        let name = self.connect.lattice.clone().unwrap_or_else(|| context.lattice.clone());
+        let name = self
+            .connect
+            .lattice
+            .clone()
+            .unwrap_or_else(|| context.lattice.clone());
         let name = proto::Lattice::new(name).map_err(LatticeError::from)?;
         let (interface, function) = split(&self.function);
         if self.function.contains('/') && function.is_empty() {
@@ -272,9 +311,15 @@ impl CallCommand {
             .into());
         }
         let (client, complaint) = target.connect().await?;
-        let rpc_error = |source| CallError::Rpc { function: self.function.clone(), source };
+        let rpc_error = |source| CallError::Rpc {
+            function: self.function.clone(),
+            source,
+        };
         let transport = Transport::new(client.clone()).await.map_err(rpc_error)?;
-        let options = ClientOptions { deadline: target.timeout, ..ClientOptions::default() };
+        let options = ClientOptions {
+            deadline: target.timeout,
+            ..ClientOptions::default()
+        };
         let rpc = Client::new(transport, name.clone(), options);
         let to = RemoteTarget {
             source: ComponentId::new(SOURCE).map_err(LatticeError::from)?,
@@ -285,20 +330,40 @@ impl CallCommand {
         if interface.is_some_and(|interface| interface.split('@').next() == Some(HTTP_HANDLER)) {
             return Ok(http::call(&rpc, &to, &self.http).await?.into());
         }
-        let lattice = NatsLattice::over(client, complaint, name.clone(), target.timeout);
-        let signature = self.signature(&lattice, &id, interface, function, printer).await?;
+        let lattice = NatsLattice::over(client, complaint, name, target.timeout);
+        let signature = self
+            .signature(&lattice, &id, interface, function, printer)
+            .await?;
         let params = signature.read(&self.arguments)?;
         let instance = signature.instance.clone().unwrap_or_default();
-        let called = rpc.call_values(&to, &instance, &signature.function, &params, &signature.wire).await;
-        let results = called.map_err(|source| match source {
-            RpcError::NoResponders { .. } => CallError::Nobody {
-                lattice: name,
-                component: id.clone(),
-                function: self.function.clone(),
-            },
-            source => rpc_error(source),
-        })?;
+        let called = rpc
+            .call_values(
+                &to,
+                &instance,
+                &signature.function,
+                &params,
+                &signature.wire,
+            )
+            .await;
+        let results = called.map_err(|source| self.failed(source, lattice.name(), &id))?;
         Ok(Returned(signature.write(&results)?).into())
+    }
+
+    fn failed(
+        &self,
+        source: RpcError,
+        lattice: &proto::Lattice,
+        component: &ComponentId,
+    ) -> CallError {
+        let function = self.function.clone();
+        match source {
+            RpcError::NoResponders { .. } => CallError::Nobody {
+                lattice: lattice.clone(),
+                component: component.clone(),
+                function,
+            },
+            source => CallError::Rpc { function, source },
+        }
     }
 
     /// The types of the function, from the component's own bytes.
@@ -314,12 +379,17 @@ impl CallCommand {
             Some(image) => Some(image.clone()),
             None => image_of(lattice, id).await?,
         };
-        let Some(image) = image else { return Ok(Signature::plain(interface, function)) };
+        let Some(image) = image else {
+            return Ok(Signature::plain(interface, function));
+        };
         match load(&image, None, true, &RegistryOptions::default(), printer).await {
             Ok((bytes, _)) => Ok(Signature::find(&bytes, id, interface, function)?),
             // Without the bytes there are no types; then only the simplest function can be called.
             Err(error) if self.types.is_none() && self.arguments.is_empty() => {
-                printer.warn(&format!("taking no arguments and a string as result: {}", error.message()));
+                printer.warn(&format!(
+                    "taking no arguments and a string as result: {}",
+                    error.message()
+                ));
                 Ok(Signature::plain(interface, function))
             }
             Err(error) => Err(error),
@@ -328,15 +398,22 @@ impl CallCommand {
 }
 
 /// The image of a component, as some host runs it.
-pub async fn image_of(lattice: &NatsLattice, id: &ComponentId) -> Result<Option<String>, LatticeError> {
+pub async fn image_of(
+    lattice: &NatsLattice,
+    id: &ComponentId,
+) -> Result<Option<String>, LatticeError> {
     let inventories = match lattice.inventories().await {
         Ok(inventories) => inventories,
         // Credentials for calls need not permit control requests.
         Err(LatticeError::NotPermitted { .. } | LatticeError::NoHosts { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut components = inventories.into_iter().flat_map(|inventory| inventory.components);
-    Ok(components.find(|component| component.id == *id).map(|component| component.image_ref))
+    let mut components = inventories
+        .into_iter()
+        .flat_map(|inventory| inventory.components);
+    Ok(components
+        .find(|component| component.id == *id)
+        .map(|component| component.image_ref))
 }
 
 #[cfg(test)]
@@ -346,10 +423,26 @@ mod tests {
     #[test]
     fn a_function_is_divided_from_its_interface() {
         for (text, interface, function) in [
-            ("acme:shop/prices.lookup", Some("acme:shop/prices"), "lookup"),
-            ("acme:shop/prices@0.1.0.lookup", Some("acme:shop/prices@0.1.0"), "lookup"),
-            ("acme:shop/prices@0.1.0-draft.lookup", Some("acme:shop/prices@0.1.0-draft"), "lookup"),
-            ("acme:shop/prices@0.1.0.cart.total", Some("acme:shop/prices@0.1.0"), "cart.total"),
+            (
+                "acme:shop/prices.lookup",
+                Some("acme:shop/prices"),
+                "lookup",
+            ),
+            (
+                "acme:shop/prices@0.1.0.lookup",
+                Some("acme:shop/prices@0.1.0"),
+                "lookup",
+            ),
+            (
+                "acme:shop/prices@0.1.0-draft.lookup",
+                Some("acme:shop/prices@0.1.0-draft"),
+                "lookup",
+            ),
+            (
+                "acme:shop/prices@0.1.0.cart.total",
+                Some("acme:shop/prices@0.1.0"),
+                "cart.total",
+            ),
             ("run", None, "run"),
         ] {
             assert_eq!(split(text), (interface, function), "{text}");

@@ -30,7 +30,10 @@ impl Signature {
         Self {
             instance: interface.map(str::to_owned),
             function: function.to_owned(),
-            wire: FuncTy { params: Arc::from([]), results: Arc::from([Ty::String]) },
+            wire: FuncTy {
+                params: Arc::from([]),
+                results: Arc::from([Ty::String]),
+            },
             params: Vec::new(),
             result: Some(Type::STRING),
         }
@@ -47,9 +50,14 @@ impl Signature {
             Some(instance) => format!("{instance}.{}", export.name),
             None => export.name.clone(),
         };
-        let wanted = interface.map_or_else(|| function.to_owned(), |interface| format!("{interface}.{function}"));
-        let exports = wit::exports(bytes)
-            .map_err(|error| CallError::Types { function: wanted.clone(), reason: error.to_string() })?;
+        let wanted = interface.map_or_else(
+            || function.to_owned(),
+            |interface| format!("{interface}.{function}"),
+        );
+        let exports = wit::exports(bytes).map_err(|error| CallError::Types {
+            function: wanted.clone(),
+            reason: error.to_string(),
+        })?;
         let fits = |export: &Export| {
             export.name == function
                 && match (interface, &export.instance) {
@@ -67,8 +75,18 @@ impl Signature {
                 known: exports.iter().map(shown).collect(),
             });
         };
-        let unwritable = |reason: String| CallError::Types { function: wanted.clone(), reason };
-        let types = found.types.as_ref().map_err(|reason| unwritable(reason.clone()))?;
+        Self::of(found, &wanted)
+    }
+
+    fn of(found: &Export, wanted: &str) -> Result<Self, CallError> {
+        let unwritable = |reason: String| CallError::Types {
+            function: wanted.to_owned(),
+            reason,
+        };
+        let types = found
+            .types
+            .as_ref()
+            .map_err(|reason| unwritable(reason.clone()))?;
         let names = types.param_names().map(Cow::into_owned);
         let params: Vec<(String, Type)> = names.zip(types.params()).collect();
         let result = types.results().next();
@@ -77,7 +95,10 @@ impl Signature {
             instance: found.instance.clone(),
             function: found.name.clone(),
             wire: FuncTy {
-                params: params.iter().map(|(_, ty)| wire(ty)).collect::<Result<_, _>>()?,
+                params: params
+                    .iter()
+                    .map(|(_, ty)| wire(ty))
+                    .collect::<Result<_, _>>()?,
                 results: result.iter().map(wire).collect::<Result<_, _>>()?,
             },
             params,
@@ -86,8 +107,16 @@ impl Signature {
     }
 
     fn shown(&self) -> String {
-        let params: Vec<String> = self.params.iter().map(|(name, ty)| format!("{name}: {ty}")).collect();
-        let result = self.result.as_ref().map(|ty| format!(" -> {ty}")).unwrap_or_default();
+        let params: Vec<String> = self
+            .params
+            .iter()
+            .map(|(name, ty)| format!("{name}: {ty}"))
+            .collect();
+        let result = self
+            .result
+            .as_ref()
+            .map(|ty| format!(" -> {ty}"))
+            .unwrap_or_default();
         format!("{}({}){result}", self.function, params.join(", "))
     }
 
@@ -111,12 +140,20 @@ impl Signature {
             let value = read_one(ty, text).map_err(wrong)?;
             to_val(ty, &value).ok_or_else(|| wrong("it has no form on the wire".into()))
         };
-        self.params.iter().zip(arguments).enumerate().map(read).collect()
+        self.params
+            .iter()
+            .zip(arguments)
+            .enumerate()
+            .map(read)
+            .collect()
     }
 
     /// Writes parameters, for somebody who watches a call.
     pub fn write_params(&self, params: &[Val]) -> Result<String, CallError> {
-        let failed = |reason: String| CallError::Result { function: self.function.clone(), reason };
+        let failed = |reason: String| CallError::Result {
+            function: self.function.clone(),
+            reason,
+        };
         let each = self.params.iter().zip(params).map(|((name, ty), value)| {
             let value = from_val(ty, value).map_err(|error| failed(error.to_string()))?;
             let text = wasm_wave::to_string(&value).map_err(|error| failed(error.to_string()))?;
@@ -127,8 +164,13 @@ impl Signature {
 
     /// Writes the result.
     pub fn write(&self, results: &[Val]) -> Result<String, CallError> {
-        let (Some(ty), Some(value)) = (&self.result, results.first()) else { return Ok(String::new()) };
-        let failed = |reason: String| CallError::Result { function: self.function.clone(), reason };
+        let (Some(ty), Some(value)) = (&self.result, results.first()) else {
+            return Ok(String::new());
+        };
+        let failed = |reason: String| CallError::Result {
+            function: self.function.clone(),
+            reason,
+        };
         let value = from_val(ty, value).map_err(|error| failed(error.to_string()))?;
         // A string is shown as it is: nobody wants its quotes.
         if ty.kind() == Kind::String {
@@ -165,13 +207,21 @@ fn wire_type(ty: &Type) -> Option<Ty> {
         Kind::String => Ty::String,
         Kind::List => wire_type(&ty.list_element_type()?)?.list(),
         Kind::Option => wire_type(&ty.option_some_type()?)?.option(),
-        Kind::Tuple => Ty::tuple(ty.tuple_element_types().map(|ty| wire_type(&ty)).collect::<Option<Vec<_>>>()?),
+        Kind::Tuple => Ty::tuple(
+            ty.tuple_element_types()
+                .map(|ty| wire_type(&ty))
+                .collect::<Option<Vec<_>>>()?,
+        ),
         Kind::Record => {
-            let fields = ty.record_fields().map(|(name, ty)| Some((name.into_owned(), wire_type(&ty)?)));
+            let fields = ty
+                .record_fields()
+                .map(|(name, ty)| Some((name.into_owned(), wire_type(&ty)?)));
             Ty::record(fields.collect::<Option<Vec<_>>>()?)
         }
         Kind::Variant => {
-            let cases = ty.variant_cases().map(|(name, ty)| Some((name.into_owned(), maybe(ty)?)));
+            let cases = ty
+                .variant_cases()
+                .map(|(name, ty)| Some((name.into_owned(), maybe(ty)?)));
             Ty::Variant(cases.collect::<Option<_>>()?)
         }
         Kind::Enum => Ty::Enum(ty.enum_cases().map(Cow::into_owned).collect()),
@@ -219,11 +269,19 @@ fn to_val(ty: &Type, value: &Value) -> Option<Val> {
         Kind::String => Val::String(value.unwrap_string().into_owned()),
         Kind::List => {
             let element = ty.list_element_type()?;
-            Val::List(value.unwrap_list().map(|value| to_val(&element, &value)).collect::<Option<_>>()?)
+            Val::List(
+                value
+                    .unwrap_list()
+                    .map(|value| to_val(&element, &value))
+                    .collect::<Option<_>>()?,
+            )
         }
         Kind::Tuple => {
             let each = ty.tuple_element_types().zip(value.unwrap_tuple());
-            Val::Tuple(each.map(|(ty, value)| to_val(&ty, &value)).collect::<Option<_>>()?)
+            Val::Tuple(
+                each.map(|(ty, value)| to_val(&ty, &value))
+                    .collect::<Option<_>>()?,
+            )
         }
         Kind::Record => {
             let each = ty.record_fields().zip(value.unwrap_record());
@@ -232,7 +290,10 @@ fn to_val(ty: &Type, value: &Value) -> Option<Val> {
             };
             Val::Record(each.map(field).collect::<Option<_>>()?)
         }
-        Kind::Option => Val::Option(payload(ty.option_some_type().as_ref(), value.unwrap_option())?),
+        Kind::Option => Val::Option(payload(
+            ty.option_some_type().as_ref(),
+            value.unwrap_option(),
+        )?),
         Kind::Variant => {
             let (case, inner) = value.unwrap_variant();
             let ty = ty.variant_cases().find(|(name, _)| *name == case)?.1;
@@ -280,23 +341,34 @@ fn from_val(ty: &Type, value: &Val) -> Result<Value, WasmValueError> {
         Val::String(value) => Value::make_string(Cow::Borrowed(value)),
         Val::List(values) => {
             let element = ty.list_element_type().ok_or_else(|| misfit(ty))?;
-            let values = values.iter().map(|value| from_val(&element, value)).collect::<Result<Vec<_>, _>>()?;
+            let values = values
+                .iter()
+                .map(|value| from_val(&element, value))
+                .collect::<Result<Vec<_>, _>>()?;
             Value::make_list(ty, values)?
         }
         Val::Tuple(values) => {
             let each = ty.tuple_element_types().zip(values);
-            Value::make_tuple(ty, each.map(|(ty, value)| from_val(&ty, value)).collect::<Result<Vec<_>, _>>()?)?
+            Value::make_tuple(
+                ty,
+                each.map(|(ty, value)| from_val(&ty, value))
+                    .collect::<Result<Vec<_>, _>>()?,
+            )?
         }
         Val::Record(fields) => {
             let each = ty.record_fields().zip(fields);
-            let fields = each.map(|((_, ty), (name, value))| Ok((name.as_str(), from_val(&ty, value)?)));
+            let fields =
+                each.map(|((_, ty), (name, value))| Ok((name.as_str(), from_val(&ty, value)?)));
             Value::make_record(ty, fields.collect::<Result<Vec<_>, WasmValueError>>()?)?
         }
         Val::Option(value) => {
             Value::make_option(ty, inner(ty.option_some_type().as_ref(), value.as_deref())?)?
         }
         Val::Variant(case, value) => {
-            let found = ty.variant_cases().find(|(name, _)| name == case).ok_or_else(|| misfit(ty))?;
+            let found = ty
+                .variant_cases()
+                .find(|(name, _)| name == case)
+                .ok_or_else(|| misfit(ty))?;
             Value::make_variant(ty, case, inner(found.1.as_ref(), value.as_deref())?)?
         }
         Val::Enum(case) => Value::make_enum(ty, case)?,
@@ -326,7 +398,11 @@ mod tests {
 
     #[test]
     fn values_of_every_shape_read_back_as_written() {
-        let pair = Type::record([("name", Type::STRING), ("at", Type::tuple(vec![Type::U8, Type::S64]).unwrap())]).unwrap();
+        let pair = Type::record([
+            ("name", Type::STRING),
+            ("at", Type::tuple(vec![Type::U8, Type::S64]).unwrap()),
+        ])
+        .unwrap();
         let shape = Type::variant([("none", None), ("circle", Some(Type::F64))]).unwrap();
         for (ty, text) in [
             (Type::BOOL, "true"),
@@ -336,7 +412,10 @@ mod tests {
             (pair, "{name: \"a\", at: (1, -2)}"),
             (shape, "circle(1.5)"),
             (Type::option(Type::STRING), "some(\"a\")"),
-            (Type::result(Some(Type::U32), Some(Type::STRING)), "err(\"no\")"),
+            (
+                Type::result(Some(Type::U32), Some(Type::STRING)),
+                "err(\"no\")",
+            ),
             (Type::enum_ty(["red", "green"]).unwrap(), "green"),
             (Type::flags(["r", "w"]).unwrap(), "{r, w}"),
         ] {
@@ -346,15 +425,38 @@ mod tests {
 
     #[test]
     fn a_string_needs_no_quotes() {
-        assert_eq!(read_one(&Type::STRING, "hello").unwrap().unwrap_string(), "hello");
-        assert_eq!(read_one(&Type::STRING, "\"a\\nb\"").unwrap().unwrap_string(), "a\nb");
+        assert_eq!(
+            read_one(&Type::STRING, "hello").unwrap().unwrap_string(),
+            "hello"
+        );
+        assert_eq!(
+            read_one(&Type::STRING, "\"a\\nb\"")
+                .unwrap()
+                .unwrap_string(),
+            "a\nb"
+        );
     }
 
     #[test]
     fn a_wrong_argument_is_named() {
-        let signature = Signature { params: vec![("count".into(), Type::U8)], ..Signature::plain(None, "f") };
+        let signature = Signature {
+            params: vec![("count".into(), Type::U8)],
+            ..Signature::plain(None, "f")
+        };
         let error = signature.read(&["many".into()]).unwrap_err();
-        assert!(error.to_string().starts_with("argument 1 (`count`) is no u8"), "{error}");
-        assert!(matches!(signature.read(&[]), Err(CallError::Count { wanted: 1, given: 0, .. })));
+        assert!(
+            error
+                .to_string()
+                .starts_with("argument 1 (`count`) is no u8"),
+            "{error}"
+        );
+        assert!(matches!(
+            signature.read(&[]),
+            Err(CallError::Count {
+                wanted: 1,
+                given: 0,
+                ..
+            })
+        ));
     }
 }

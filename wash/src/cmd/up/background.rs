@@ -15,15 +15,22 @@ use crate::process::ProcessId;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Starts the process in the background and waits until its lattice is up.
-pub async fn start(command: &UpCommand, place: &Place, printer: &Printer) -> Result<Summary, UpError> {
+pub async fn start(
+    command: &UpCommand,
+    place: &Place,
+    printer: &Printer,
+) -> Result<Summary, UpError> {
     if !command.multi_local {
         // Fails at once, and with the right words, where an `up` runs already.
         drop(place.lock()?);
     }
     dirs::create_private(place.dir())?;
     let log = place.dir().join("wash.log");
-    let file = std::fs::File::create(&log).map_err(|source| FileError::new("write", &log, source))?;
-    let again = file.try_clone().map_err(|source| FileError::new("write", &log, source))?;
+    let file =
+        std::fs::File::create(&log).map_err(|source| FileError::new("write", &log, source))?;
+    let again = file
+        .try_clone()
+        .map_err(|source| FileError::new("write", &log, source))?;
     let own = std::env::current_exe().map_err(UpError::OwnPath)?;
     let mut child = tokio::process::Command::new(&own)
         .args(std::env::args_os().skip(1))
@@ -32,7 +39,11 @@ pub async fn start(command: &UpCommand, place: &Place, printer: &Printer) -> Res
         .stdout(file)
         .stderr(again)
         .spawn()
-        .map_err(|source| UpError::Start { name: "wash".into(), path: own, source })?;
+        .map_err(|source| UpError::Start {
+            name: "wash".into(),
+            path: own,
+            source,
+        })?;
     let supervisor = ProcessId::of(child.id().unwrap_or_default());
     let place = match command.multi_local {
         true => Place::new(
@@ -44,9 +55,16 @@ pub async fn start(command: &UpCommand, place: &Place, printer: &Printer) -> Res
     };
     let _progress = printer.progress("starting NATS, wadm and hosts in the background");
     loop {
-        if let Some(state) = place.read().filter(|state| state.ready && state.supervisor.pid == supervisor.pid) {
-            let logs = command.host.host_log_path.clone().unwrap_or_else(|| place.dir().to_owned());
-            return Ok(Summary::of_background(command, &state, &logs));
+        if let Some(state) = place
+            .read()
+            .filter(|state| state.ready && state.supervisor.pid == supervisor.pid)
+        {
+            let logs = command
+                .host
+                .host_log_path
+                .clone()
+                .unwrap_or_else(|| place.dir().to_owned());
+            return Ok(Summary::new(command, &state, &logs));
         }
         tokio::select! {
             _ = child.wait() => {
@@ -62,7 +80,11 @@ pub async fn start(command: &UpCommand, place: &Place, printer: &Printer) -> Res
 fn last_error(said: &str) -> String {
     let start = said.rfind("error: ").map_or(0, |at| at + "error: ".len());
     let text = said[start..].trim();
-    if text.is_empty() { "the process in the background ended".into() } else { text.to_owned() }
+    if text.is_empty() {
+        "the process in the background ended".into()
+    } else {
+        text.to_owned()
+    }
 }
 
 #[cfg(test)]

@@ -67,9 +67,18 @@ impl Program {
         let process = command
             .kill_on_drop(true)
             .spawn()
-            .map_err(|source| UpError::Start { name: self.name.clone(), path: self.path.clone(), source })?;
+            .map_err(|source| UpError::Start {
+                name: self.name.clone(),
+                path: self.path.clone(),
+                source,
+            })?;
         let id = ProcessId::of(process.id().unwrap_or_default());
-        Ok(Child { program: self.clone(), id, since: Instant::now(), process })
+        Ok(Child {
+            program: self.clone(),
+            id,
+            since: Instant::now(),
+            process,
+        })
     }
 }
 
@@ -87,7 +96,10 @@ impl Child {
     /// Asks it to end, and ends it and all it started when it does not within `grace`.
     pub async fn stop(mut self, grace: Duration) {
         self.id.signal(Signal::SIGTERM);
-        if tokio::time::timeout(grace, self.process.wait()).await.is_err() {
+        if tokio::time::timeout(grace, self.process.wait())
+            .await
+            .is_err()
+        {
             self.id.signal_group(Signal::SIGKILL);
             let _ = self.process.wait().await;
         }

@@ -14,10 +14,26 @@ pub const VERSION: &str = "2.11.8";
 
 /// SHA-256 of the official release archives of [`VERSION`], as in its SHA256SUMS.
 const DIGESTS: [(&str, &str, &str); 4] = [
-    ("linux", "amd64", "397a6deffb5533e160de0cca322bc3dcaec7fb7282d66a3dfa87a9c183152ad1"),
-    ("linux", "arm64", "b08936cb1dc0ae7086137bda14c352df64397c4af45ed2b392705c19585aeb84"),
-    ("darwin", "amd64", "002c943c1ed39c55cc5e024debfc02685111fcb2b1cbd887aad39ac977037477"),
-    ("darwin", "arm64", "23e0c5354c2da385708946a21900c944fcb9a3bbfd02aae27a4ae750dea0b682"),
+    (
+        "linux",
+        "amd64",
+        "397a6deffb5533e160de0cca322bc3dcaec7fb7282d66a3dfa87a9c183152ad1",
+    ),
+    (
+        "linux",
+        "arm64",
+        "b08936cb1dc0ae7086137bda14c352df64397c4af45ed2b392705c19585aeb84",
+    ),
+    (
+        "darwin",
+        "amd64",
+        "002c943c1ed39c55cc5e024debfc02685111fcb2b1cbd887aad39ac977037477",
+    ),
+    (
+        "darwin",
+        "arm64",
+        "23e0c5354c2da385708946a21900c944fcb9a3bbfd02aae27a4ae750dea0b682",
+    ),
 ];
 
 const ARCHIVE_BYTES_MAX: u64 = 128 << 20;
@@ -114,19 +130,26 @@ fn platform() -> (&'static str, &'static str) {
 
 fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|candidate| is_executable(candidate))
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|candidate| is_executable(candidate))
 }
 
 fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    path.metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 impl NatsServerOptions {
     /// The executable; fetched if there is none.
     pub async fn find(&self, dirs: &Dirs, printer: &Printer) -> Result<PathBuf, FetchError> {
         if let Some(path) = &self.nats_server {
-            return if is_executable(path) { Ok(path.clone()) } else { Err(FetchError::NotThere(path.clone())) };
+            return if is_executable(path) {
+                Ok(path.clone())
+            } else {
+                Err(FetchError::NotThere(path.clone()))
+            };
         }
         // A version or digest that was asked for is a wish for exactly that one.
         let wanted = self.nats_version != VERSION || self.nats_server_sha256.is_some();
@@ -146,11 +169,18 @@ impl NatsServerOptions {
         let (os, arch) = platform();
         let expected = self.digest(version, os, arch)?;
         let name = format!("nats-server-v{version}-{os}-{arch}");
-        let url = format!("https://github.com/nats-io/nats-server/releases/download/v{version}/{name}.tar.gz");
+        let url = format!(
+            "https://github.com/nats-io/nats-server/releases/download/v{version}/{name}.tar.gz"
+        );
         let archive = download(&url, printer).await?;
         let found = hex::encode(Sha256::digest(&archive));
         if !found.eq_ignore_ascii_case(&expected) {
-            return Err(FetchError::Digest { url, version: version.into(), expected, found });
+            return Err(FetchError::Digest {
+                url,
+                version: version.into(),
+                expected,
+                found,
+            });
         }
         let program = unpack(&archive).ok_or(FetchError::Empty(url))?;
         Ok(crate::dirs::write_atomically(to, &program, 0o755)?)
@@ -160,10 +190,15 @@ impl NatsServerOptions {
         if let Some(given) = &self.nats_server_sha256 {
             return Ok(given.trim().to_owned());
         }
-        let pinned = DIGESTS.iter().find(|(its_os, its_arch, _)| (*its_os, *its_arch) == (os, arch));
+        let pinned = DIGESTS
+            .iter()
+            .find(|(its_os, its_arch, _)| (*its_os, *its_arch) == (os, arch));
         match pinned {
             Some((_, _, digest)) if version == VERSION => Ok((*digest).to_owned()),
-            _ => Err(FetchError::NoDigest { version: version.to_owned(), platform: format!("{os}-{arch}") }),
+            _ => Err(FetchError::NoDigest {
+                version: version.to_owned(),
+                platform: format!("{os}-{arch}"),
+            }),
         }
     }
 }
@@ -171,11 +206,16 @@ impl NatsServerOptions {
 async fn download(url: &str, printer: &Printer) -> Result<Vec<u8>, FetchError> {
     let mut shown = None;
     let moved = |total, count| {
-        shown.get_or_insert_with(|| printer.bytes("fetching nats-server", total)).add(count);
+        shown
+            .get_or_insert_with(|| printer.bytes("fetching nats-server", total))
+            .add(count);
     };
     crate::fetch::get_with(url, ARCHIVE_BYTES_MAX, moved)
         .await
-        .map_err(|reason| FetchError::Download { url: url.to_owned(), reason })
+        .map_err(|reason| FetchError::Download {
+            url: url.to_owned(),
+            reason,
+        })
 }
 
 /// The program in the archive; the digest was checked, so its content is trusted.
@@ -198,7 +238,10 @@ mod tests {
 
     #[test]
     fn a_version_without_a_known_digest_is_not_fetched() {
-        let options = NatsServerOptions { nats_version: "9.9.9".into(), ..NatsServerOptions::default() };
+        let options = NatsServerOptions {
+            nats_version: "9.9.9".into(),
+            ..NatsServerOptions::default()
+        };
         let error = options.digest("9.9.9", "linux", "amd64").unwrap_err();
         assert!(error.hint().unwrap().contains("--nats-server-sha256"));
         assert!(options.digest(VERSION, "linux", "riscv64").is_err());
@@ -207,12 +250,20 @@ mod tests {
 
     #[test]
     fn the_program_is_found_in_the_archive() {
-        let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(
+            Vec::new(),
+            flate2::Compression::fast(),
+        ));
         let mut header = tar::Header::new_gnu();
         header.set_size(3);
         header.set_mode(0o755);
         header.set_cksum();
-        tar.append_data(&mut header, "nats-server-v1-linux-amd64/nats-server", &b"elf"[..]).unwrap();
+        tar.append_data(
+            &mut header,
+            "nats-server-v1-linux-amd64/nats-server",
+            &b"elf"[..],
+        )
+        .unwrap();
         let archive = tar.into_inner().unwrap().finish().unwrap();
         assert_eq!(unpack(&archive).as_deref(), Some(&b"elf"[..]));
         assert_eq!(unpack(b"nonsense"), None);

@@ -33,7 +33,11 @@ impl Follow {
         };
         Self {
             logs: logs.iter().map(open).collect(),
-            width: logs.iter().map(|(name, _)| name.len()).max().unwrap_or_default(),
+            width: logs
+                .iter()
+                .map(|(name, _)| name.len())
+                .max()
+                .unwrap_or_default(),
         }
     }
 
@@ -42,7 +46,10 @@ impl Follow {
         for log in &mut self.logs {
             for line in log.new_lines() {
                 let name = format!("{:width$} |", log.name, width = self.width);
-                printer.note(&format!("{} {line}", printer.style_of_notes().paint(Paint::Faint, &name)));
+                printer.note(&format!(
+                    "{} {line}",
+                    printer.style_of_notes().paint(Paint::Faint, &name)
+                ));
             }
         }
     }
@@ -50,7 +57,9 @@ impl Follow {
 
 impl Log {
     fn new_lines(&mut self) -> Vec<String> {
-        let Ok(mut file) = File::open(&self.path) else { return Vec::new() };
+        let Ok(mut file) = File::open(&self.path) else {
+            return Vec::new();
+        };
         let length = file.metadata().map_or(0, |meta| meta.len());
         if length < self.shown {
             self.shown = 0; // somebody emptied it
@@ -58,11 +67,19 @@ impl Log {
         if length == self.shown || file.seek(SeekFrom::Start(self.shown)).is_err() {
             return Vec::new();
         }
-        let read = file.take(BYTES_MAX).read_to_end(&mut self.rest).unwrap_or_default();
+        let read = file
+            .take(BYTES_MAX)
+            .read_to_end(&mut self.rest)
+            .unwrap_or_default();
         self.shown += read as u64;
-        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else { return Vec::new() };
+        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else {
+            return Vec::new();
+        };
         let whole: Vec<u8> = self.rest.drain(..=end).collect();
-        String::from_utf8_lossy(&whole).lines().map(str::to_owned).collect()
+        String::from_utf8_lossy(&whole)
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 }
 

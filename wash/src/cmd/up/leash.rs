@@ -12,9 +12,14 @@ use std::process::{Command, ExitCode};
 pub const ARGUMENT: &str = "__leash";
 
 /// Becomes `program`, tied to the life of `parent`. Returns only if that fails.
-#[allow(clippy::print_stderr, reason = "there is no printer yet in this process")]
+#[allow(
+    clippy::print_stderr,
+    reason = "there is no printer yet in this process"
+)]
 pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let parent = arguments.next().and_then(|text| text.to_str().and_then(|text| text.parse::<i32>().ok()));
+    let parent = arguments
+        .next()
+        .and_then(|text| text.to_str().and_then(|text| text.parse::<i32>().ok()));
     let program = arguments.next();
     let (Some(parent), Some(program)) = (parent, program) else {
         eprintln!("{ARGUMENT} is for `wash up` only");

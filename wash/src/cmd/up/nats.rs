@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 
+use super::UpError;
 use super::child::{Program, log_path};
 use super::options::NatsOptions;
-use super::UpError;
 use crate::dirs;
 use crate::error::FileError;
 
@@ -21,8 +21,8 @@ const GREETING: Duration = Duration::from_secs(1);
 pub enum OnPort {
     /// Nothing.
     Nothing,
-    /// A NATS server, of this version.
-    Nats(String),
+    /// A NATS server.
+    Nats,
     /// Something else.
     Other,
 }
@@ -30,20 +30,25 @@ pub enum OnPort {
 /// Looks at the port. NATS greets first: `INFO {…}`.
 pub async fn look(host: &str, port: u16) -> OnPort {
     let connect = tokio::net::TcpStream::connect((host, port));
-    let Ok(Ok(mut stream)) = tokio::time::timeout(GREETING, connect).await else { return OnPort::Nothing };
-    let mut greeting = vec![0; 4096];
+    let Ok(Ok(mut stream)) = tokio::time::timeout(GREETING, connect).await else {
+        return OnPort::Nothing;
+    };
+    let mut greeting = [0; 64];
     let Ok(Ok(count)) = tokio::time::timeout(GREETING, stream.read(&mut greeting)).await else {
         return OnPort::Other;
     };
-    let Some(info) = greeting[..count].strip_prefix(b"INFO ") else { return OnPort::Other };
-    let info = String::from_utf8_lossy(info);
-    let version = info.split("\"version\":\"").nth(1).and_then(|rest| rest.split('"').next());
-    OnPort::Nats(version.unwrap_or("unknown").to_owned())
+    if greeting[..count].starts_with(b"INFO ") {
+        OnPort::Nats
+    } else {
+        OnPort::Other
+    }
 }
 
 /// Whether a port can be listened on.
 pub fn is_free(host: &str, port: u16) -> bool {
-    let Ok(mut addresses) = (host, port).to_socket_addrs() else { return false };
+    let Ok(mut addresses) = (host, port).to_socket_addrs() else {
+        return false;
+    };
     addresses.all(|address| TcpListener::bind(address).is_ok())
 }
 
@@ -54,26 +59,42 @@ fn quoted(text: &str) -> String {
 
 fn configuration(options: &NatsOptions, store: &Path) -> String {
     let mut text = String::from("# Written by `wash up`; changes are lost.\njetstream {\n");
-    text.push_str(&format!("  store_dir: {}\n", quoted(&store.to_string_lossy())));
+    text.push_str(&format!(
+        "  store_dir: {}\n",
+        quoted(&store.to_string_lossy())
+    ));
     if let Some(domain) = &options.nats_js_domain {
         text.push_str(&format!("  domain: {}\n", quoted(domain)));
     }
     text.push_str("}\n");
     if let Some(remote) = &options.nats_remote_url {
-        text.push_str(&format!("leafnodes {{\n  remotes: [ {{ url: {}", quoted(remote)));
+        text.push_str(&format!(
+            "leafnodes {{\n  remotes: [ {{ url: {}",
+            quoted(remote)
+        ));
         if let Some(credentials) = &options.nats_credsfile {
-            text.push_str(&format!(", credentials: {}", quoted(&credentials.to_string_lossy())));
+            text.push_str(&format!(
+                ", credentials: {}",
+                quoted(&credentials.to_string_lossy())
+            ));
         }
         text.push_str(" } ]\n}\n");
     }
     if let Some(port) = options.nats_websocket_port {
-        text.push_str(&format!("websocket {{\n  port: {port}\n  no_tls: true\n}}\n"));
+        text.push_str(&format!(
+            "websocket {{\n  port: {port}\n  no_tls: true\n}}\n"
+        ));
     }
     text
 }
 
 /// The server as a program to start; its files are in `dir`, its streams in `store`.
-pub fn program(options: &NatsOptions, server: PathBuf, dir: &Path, logs: &Path) -> Result<Program, UpError> {
+pub fn program(
+    options: &NatsOptions,
+    server: PathBuf,
+    dir: &Path,
+    logs: &Path,
+) -> Result<Program, UpError> {
     let store = dir.join("jetstream");
     dirs::create_private(&store)?;
     let config = match &options.nats_config_file {
@@ -90,7 +111,10 @@ pub fn program(options: &NatsOptions, server: PathBuf, dir: &Path, logs: &Path) 
     }
     let mut arguments: Vec<OsString> = vec!["--jetstream".into()];
     arguments.extend([OsString::from("--addr"), (&options.nats_host).into()]);
-    arguments.extend([OsString::from("--port"), options.nats_port.to_string().into()]);
+    arguments.extend([
+        OsString::from("--port"),
+        options.nats_port.to_string().into(),
+    ]);
     arguments.extend([OsString::from("--config"), config.into()]);
     Ok(Program {
         name: "nats".into(),
@@ -107,18 +131,27 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_is_empty_nats_or_something_else() {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let free = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         assert_eq!(look("127.0.0.1", free).await, OnPort::Nothing);
 
         for (greeting, expected) in [
-            ("INFO {\"server_id\":\"N\",\"version\":\"2.11.8\"} \r\n", OnPort::Nats("2.11.8".into())),
+            (
+                "INFO {\"server_id\":\"N\",\"version\":\"2.11.8\"} \r\n",
+                OnPort::Nats,
+            ),
             ("SSH-2.0-x\r\n", OnPort::Other),
         ] {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
             let server = async {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                tokio::io::AsyncWriteExt::write_all(&mut stream, greeting.as_bytes()).await.unwrap();
+                tokio::io::AsyncWriteExt::write_all(&mut stream, greeting.as_bytes())
+                    .await
+                    .unwrap();
                 stream
             };
             let (_stream, seen) = tokio::join!(server, look("127.0.0.1", port));

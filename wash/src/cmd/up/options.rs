@@ -38,18 +38,27 @@ pub struct UpCommand {
 pub struct HostLabels(pub BTreeMap<String, String>);
 
 fn parse_host(text: &str) -> Result<HostLabels, String> {
-    text.split(',').filter(|part| !part.is_empty()).map(parse_label).collect::<Result<_, _>>().map(HostLabels)
+    text.split(',')
+        .filter(|part| !part.is_empty())
+        .map(parse_label)
+        .collect::<Result<_, _>>()
+        .map(HostLabels)
 }
 
 /// Reads `key=value`.
 pub fn parse_label(text: &str) -> Result<(String, String), String> {
-    let (key, value) =
-        text.split_once('=').ok_or_else(|| format!("invalid label format `{text}`. Expected `key=value`"))?;
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("invalid label format `{text}`. Expected `key=value`"))?;
     if key.is_empty() || key.contains(char::is_whitespace) || value.contains('=') {
-        return Err(format!("invalid label format `{text}`. Expected `key=value`"));
+        return Err(format!(
+            "invalid label format `{text}`. Expected `key=value`"
+        ));
     }
     if key.to_ascii_lowercase().starts_with("hostcore.") {
-        return Err(format!("the label `{key}` is set by the host itself; choose a key without `hostcore.`"));
+        return Err(format!(
+            "the label `{key}` is set by the host itself; choose a key without `hostcore.`"
+        ));
     }
     Ok((key.to_owned(), value.to_owned()))
 }
@@ -61,10 +70,20 @@ pub struct NatsOptions {
     #[command(flatten)]
     pub server: NatsServerOptions,
     /// Address NATS listens on, or where it is
-    #[arg(long, env = "WASMCLOUD_NATS_HOST", value_name = "HOST", default_value = "127.0.0.1")]
+    #[arg(
+        long,
+        env = "WASMCLOUD_NATS_HOST",
+        value_name = "HOST",
+        default_value = "127.0.0.1"
+    )]
     pub nats_host: String,
     /// Port NATS listens on, or where it is
-    #[arg(long, env = "WASMCLOUD_NATS_PORT", value_name = "PORT", default_value_t = 4222)]
+    #[arg(
+        long,
+        env = "WASMCLOUD_NATS_PORT",
+        value_name = "PORT",
+        default_value_t = 4222
+    )]
     pub nats_port: u16,
     /// Websocket port [default: none]
     #[arg(long, env = "NATS_WEBSOCKET_PORT", value_name = "PORT")]
@@ -76,7 +95,12 @@ pub struct NatsOptions {
     #[arg(long, env = "NATS_REMOTE_URL", value_name = "URL")]
     pub nats_remote_url: Option<String>,
     /// Credentials for the remote server
-    #[arg(long, env = "NATS_CREDSFILE", value_name = "FILE", requires = "nats_remote_url")]
+    #[arg(
+        long,
+        env = "NATS_CREDSFILE",
+        value_name = "FILE",
+        requires = "nats_remote_url"
+    )]
     pub nats_credsfile: Option<PathBuf>,
     /// A configuration file of your own for NATS
     #[arg(long, env = "NATS_CONFIG", value_name = "FILE")]
@@ -91,13 +115,24 @@ pub struct NatsOptions {
 #[command(next_help_heading = "Hosts")]
 pub struct HostOptions {
     /// Lattice
-    #[arg(short = 'x', long, env = "WASMCLOUD_LATTICE", value_name = "LATTICE", default_value = "default")]
+    #[arg(
+        short = 'x',
+        long,
+        env = "WASMCLOUD_LATTICE",
+        value_name = "LATTICE",
+        default_value = "default"
+    )]
     pub lattice: String,
     /// Label of every host, key=value; repeat for more
     #[arg(short = 'l', long = "label", alias = "labels", value_name = "LABEL", value_parser = parse_label)]
     pub labels: Vec<(String, String)>,
     /// Where the first host serves HTTP; further hosts take the next free ports
-    #[arg(long, env = "LATTICE_HTTP_ADDR", value_name = "ADDR", default_value = "127.0.0.1:8000")]
+    #[arg(
+        long,
+        env = "LATTICE_HTTP_ADDR",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:8000"
+    )]
     pub http_addr: std::net::SocketAddr,
     /// Start the hosts only: no NATS, no wadm
     #[arg(long)]
@@ -109,7 +144,12 @@ pub struct HostOptions {
     #[arg(long, env = "WASMCLOUD_HOST_LOG_PATH", value_name = "DIR")]
     pub host_log_path: Option<PathBuf>,
     /// Seed of the (only) host's key
-    #[arg(long, env = "WASMCLOUD_HOST_SEED", value_name = "SEED", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "WASMCLOUD_HOST_SEED",
+        value_name = "SEED",
+        hide_env_values = true
+    )]
     pub host_seed: Option<String>,
     /// Let hosts load components from files
     #[arg(long, env = "WASMCLOUD_ALLOW_FILE_LOAD", value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
@@ -118,13 +158,28 @@ pub struct HostOptions {
     #[arg(long, env = "WASMCLOUD_OCI_ALLOW_LATEST")]
     pub allow_latest: bool,
     /// Registries that speak plain HTTP
-    #[arg(long, env = "WASMCLOUD_OCI_ALLOWED_INSECURE", value_name = "REGISTRY", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "WASMCLOUD_OCI_ALLOWED_INSECURE",
+        value_name = "REGISTRY",
+        value_delimiter = ','
+    )]
     pub allowed_insecure: Vec<String>,
     /// A mirror of a registry, e.g. ghcr.io/acme=127.0.0.1:5000/acme; repeat for more
-    #[arg(long, env = "LATTICE_REGISTRY_MIRROR", value_name = "FROM=TO", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "LATTICE_REGISTRY_MIRROR",
+        value_name = "FROM=TO",
+        value_delimiter = ','
+    )]
     pub registry_mirror: Vec<String>,
     /// Log level of hosts
-    #[arg(long, env = "WASMCLOUD_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    #[arg(
+        long,
+        env = "WASMCLOUD_LOG_LEVEL",
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
     pub log_level: String,
     /// Log as JSON
     #[arg(long, env = "WASMCLOUD_STRUCTURED_LOGGING_ENABLED")]
@@ -146,10 +201,20 @@ pub struct PassedOn {
     #[arg(long, env = "WASMCLOUD_RPC_PORT", value_name = "PORT")]
     pub rpc_port: Option<u16>,
     /// Seed for calls
-    #[arg(long, env = "WASMCLOUD_RPC_SEED", value_name = "SEED", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "WASMCLOUD_RPC_SEED",
+        value_name = "SEED",
+        hide_env_values = true
+    )]
     pub rpc_seed: Option<String>,
     /// User JWT for calls
-    #[arg(long, env = "WASMCLOUD_RPC_JWT", value_name = "JWT", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "WASMCLOUD_RPC_JWT",
+        value_name = "JWT",
+        hide_env_values = true
+    )]
     pub rpc_jwt: Option<String>,
     /// TLS for calls
     #[arg(long, env = "WASMCLOUD_RPC_TLS")]
@@ -158,7 +223,12 @@ pub struct PassedOn {
     #[arg(long, env = "WASMCLOUD_RPC_CREDS", value_name = "FILE")]
     pub rpc_credsfile: Option<PathBuf>,
     /// Milliseconds a call may take
-    #[arg(long, env = "WASMCLOUD_RPC_TIMEOUT_MS", value_name = "MS", default_value_t = 2000)]
+    #[arg(
+        long,
+        env = "WASMCLOUD_RPC_TIMEOUT_MS",
+        value_name = "MS",
+        default_value_t = 2000
+    )]
     pub rpc_timeout_ms: u64,
     /// NATS host for control requests
     #[arg(long, env = "WASMCLOUD_CTL_HOST", value_name = "HOST")]
@@ -167,10 +237,20 @@ pub struct PassedOn {
     #[arg(long, env = "WASMCLOUD_CTL_PORT", value_name = "PORT")]
     pub ctl_port: Option<u16>,
     /// Seed for control requests
-    #[arg(long, env = "WASMCLOUD_CTL_SEED", value_name = "SEED", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "WASMCLOUD_CTL_SEED",
+        value_name = "SEED",
+        hide_env_values = true
+    )]
     pub ctl_seed: Option<String>,
     /// User JWT for control requests
-    #[arg(long, env = "WASMCLOUD_CTL_JWT", value_name = "JWT", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "WASMCLOUD_CTL_JWT",
+        value_name = "JWT",
+        hide_env_values = true
+    )]
     pub ctl_jwt: Option<String>,
     /// Credentials file for control requests
     #[arg(long, env = "WASMCLOUD_CTL_CREDS", value_name = "FILE")]
@@ -179,19 +259,34 @@ pub struct PassedOn {
     #[arg(long, env = "WASMCLOUD_CTL_TLS")]
     pub ctl_tls: bool,
     /// Certificates to trust
-    #[arg(long = "ctl-tls-ca-file", alias = "rpc-tls-ca-file", env = "WASMCLOUD_TLS_CA_PATH", value_name = "FILE")]
+    #[arg(
+        long = "ctl-tls-ca-file",
+        alias = "rpc-tls-ca-file",
+        env = "WASMCLOUD_TLS_CA_PATH",
+        value_name = "FILE"
+    )]
     pub tls_ca_file: Option<PathBuf>,
     /// JetStream domain of the lattice
     #[arg(long, env = "WASMCLOUD_JS_DOMAIN", value_name = "DOMAIN")]
     pub wasmcloud_js_domain: Option<String>,
     /// Milliseconds a provider may take to stop
-    #[arg(long, env = "WASMCLOUD_PROV_SHUTDOWN_DELAY_MS", value_name = "MS", default_value_t = 300)]
+    #[arg(
+        long,
+        env = "WASMCLOUD_PROV_SHUTDOWN_DELAY_MS",
+        value_name = "MS",
+        default_value_t = 300
+    )]
     pub provider_delay: u64,
     /// Ask a configuration service at start
     #[arg(long, env = "WASMCLOUD_CONFIG_SERVICE")]
     pub config_service_enabled: bool,
     /// Milliseconds a call into a component may take
-    #[arg(long, env = "WASMCLOUD_MAX_EXECUTION_TIME_MS", value_name = "MS", default_value_t = 600_000)]
+    #[arg(
+        long,
+        env = "WASMCLOUD_MAX_EXECUTION_TIME_MS",
+        value_name = "MS",
+        default_value_t = 600_000
+    )]
     pub max_execution_time_ms: u64,
     /// Subject prefix of secrets backends
     #[arg(long, env = "WASMCLOUD_SECRETS_TOPIC", value_name = "TOPIC")]
@@ -225,7 +320,11 @@ pub struct WadmOptions {
 impl UpCommand {
     /// The labels of each host; without `--host` there is one host.
     pub fn host_labels(&self) -> Result<Vec<BTreeMap<String, String>>, UsageError> {
-        let each = if self.hosts.is_empty() { vec![HostLabels::default()] } else { self.hosts.clone() };
+        let each = if self.hosts.is_empty() {
+            vec![HostLabels::default()]
+        } else {
+            self.hosts.clone()
+        };
         if self.host.host_seed.is_some() && each.len() > 1 {
             return Err(UsageError::new(
                 "one seed cannot be the key of several hosts",
@@ -253,17 +352,26 @@ impl HostOptions {
             ("WASMCLOUD_LATTICE", Some(OsString::from(&self.lattice))),
             ("WASMCLOUD_ALLOW_FILE_LOAD", switch(self.allow_file_load)),
             ("WASMCLOUD_OCI_ALLOW_LATEST", switch(self.allow_latest)),
-            ("WASMCLOUD_OCI_ALLOWED_INSECURE", list(&self.allowed_insecure)),
+            (
+                "WASMCLOUD_OCI_ALLOWED_INSECURE",
+                list(&self.allowed_insecure),
+            ),
             ("LATTICE_REGISTRY_MIRROR", list(&self.registry_mirror)),
             ("WASMCLOUD_LOG_LEVEL", Some(OsString::from(&self.log_level))),
-            ("WASMCLOUD_STRUCTURED_LOGGING_ENABLED", switch(self.enable_structured_logging)),
+            (
+                "WASMCLOUD_STRUCTURED_LOGGING_ENABLED",
+                switch(self.enable_structured_logging),
+            ),
             ("WASMCLOUD_RPC_HOST", text(&passed.rpc_host)),
             ("WASMCLOUD_RPC_PORT", port(passed.rpc_port)),
             ("WASMCLOUD_RPC_SEED", text(&passed.rpc_seed)),
             ("WASMCLOUD_RPC_JWT", text(&passed.rpc_jwt)),
             ("WASMCLOUD_RPC_TLS", switch(passed.rpc_tls)),
             ("WASMCLOUD_RPC_CREDS", path(&passed.rpc_credsfile)),
-            ("WASMCLOUD_RPC_TIMEOUT_MS", Some(passed.rpc_timeout_ms.to_string().into())),
+            (
+                "WASMCLOUD_RPC_TIMEOUT_MS",
+                Some(passed.rpc_timeout_ms.to_string().into()),
+            ),
             ("WASMCLOUD_CTL_HOST", text(&passed.ctl_host)),
             ("WASMCLOUD_CTL_PORT", port(passed.ctl_port)),
             ("WASMCLOUD_CTL_SEED", text(&passed.ctl_seed)),
@@ -272,13 +380,24 @@ impl HostOptions {
             ("WASMCLOUD_CTL_TLS", switch(passed.ctl_tls)),
             ("WASMCLOUD_TLS_CA_PATH", path(&passed.tls_ca_file)),
             ("WASMCLOUD_JS_DOMAIN", text(&passed.wasmcloud_js_domain)),
-            ("WASMCLOUD_PROV_SHUTDOWN_DELAY_MS", Some(passed.provider_delay.to_string().into())),
-            ("WASMCLOUD_CONFIG_SERVICE", switch(passed.config_service_enabled)),
-            ("WASMCLOUD_MAX_EXECUTION_TIME_MS", Some(passed.max_execution_time_ms.to_string().into())),
+            (
+                "WASMCLOUD_PROV_SHUTDOWN_DELAY_MS",
+                Some(passed.provider_delay.to_string().into()),
+            ),
+            (
+                "WASMCLOUD_CONFIG_SERVICE",
+                switch(passed.config_service_enabled),
+            ),
+            (
+                "WASMCLOUD_MAX_EXECUTION_TIME_MS",
+                Some(passed.max_execution_time_ms.to_string().into()),
+            ),
             ("WASMCLOUD_SECRETS_TOPIC", text(&passed.secrets_topic)),
             ("WASMCLOUD_POLICY_TOPIC", text(&passed.policy_topic)),
         ];
-        all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+        all.into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect()
     }
 }
 

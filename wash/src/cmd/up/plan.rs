@@ -37,8 +37,6 @@ pub struct Plan {
     pub hosts: Vec<PlannedHost>,
     /// Where NATS is or will be.
     pub url: String,
-    /// What NATS says its version is, if it runs.
-    pub nats_version: Option<String>,
     /// Where the logs go.
     pub logs: PathBuf,
 }
@@ -54,16 +52,24 @@ impl Plan {
         let labels = command.host_labels()?;
         let options = &command.nats;
         let url = format!("nats://{}:{}", options.nats_host, options.nats_port);
-        let logs = command.host.host_log_path.clone().unwrap_or_else(|| place.dir().to_owned());
+        let logs = command
+            .host
+            .host_log_path
+            .clone()
+            .unwrap_or_else(|| place.dir().to_owned());
         dirs::create_private(&logs)?;
         let connect_only = options.nats_connect_only || command.host.wasmcloud_start_only;
-        let (nats, nats_version) = match nats::look(&options.nats_host, options.nats_port).await {
-            OnPort::Nats(version) => (None, Some(version)),
-            OnPort::Other => return Err(UpError::PortTaken { port: options.nats_port }),
+        let nats = match nats::look(&options.nats_host, options.nats_port).await {
+            OnPort::Nats => None,
+            OnPort::Other => {
+                return Err(UpError::PortTaken {
+                    port: options.nats_port,
+                });
+            }
             OnPort::Nothing if connect_only => return Err(UpError::NoNats { url }),
             OnPort::Nothing => {
                 let server = options.server.find(dirs, printer).await?;
-                (Some(nats::program(options, server, place.dir(), &logs)?), None)
+                Some(nats::program(options, server, place.dir(), &logs)?)
             }
         };
         let own = std::env::current_exe().map_err(UpError::OwnPath)?;
@@ -76,7 +82,21 @@ impl Plan {
             next_port = http.port().saturating_add(1);
             hosts.push(host(command, &own, place, &logs, index, labels, http));
         }
-        Ok(Self { nats, wadm, hosts, url, nats_version, logs })
+        let programs = nats
+            .iter()
+            .chain(&wadm)
+            .chain(hosts.iter().map(|host: &PlannedHost| &host.program));
+        for program in programs {
+            // What an earlier run said would only mislead; there may be nothing to remove.
+            let _ = std::fs::remove_file(&program.log);
+        }
+        Ok(Self {
+            nats,
+            wadm,
+            hosts,
+            url,
+            logs,
+        })
     }
 }
 
@@ -150,10 +170,27 @@ fn host(
     let mut environment = options.environment();
     let mut set = |key: &str, value: OsString| environment.push((key.to_owned(), value));
     set("WASMCLOUD_NATS_HOST", (&command.nats.nats_host).into());
-    set("WASMCLOUD_NATS_PORT", command.nats.nats_port.to_string().into());
-    set("WASMCLOUD_HOST_SEED", pair.seed().unwrap_or_default().into());
+    set(
+        "WASMCLOUD_NATS_PORT",
+        command.nats.nats_port.to_string().into(),
+    );
+    set(
+        "WASMCLOUD_HOST_SEED",
+        pair.seed().unwrap_or_default().into(),
+    );
     set("LATTICE_HTTP_ADDR", http.to_string().into());
     set("LATTICE_DATA_DIR", place.dir().join(&name).into());
-    let program = Program { name: name.clone(), path, arguments, environment, log: log_path(logs, &name) };
-    PlannedHost { program, id: pair.public_key(), labels, http }
+    let program = Program {
+        name: name.clone(),
+        path,
+        arguments,
+        environment,
+        log: log_path(logs, &name),
+    };
+    PlannedHost {
+        program,
+        id: pair.public_key(),
+        labels,
+        http,
+    }
 }

@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use proto::ctl::Host;
-
 use super::plan::Plan;
 use super::supervise::Running;
 use super::{UpCommand, UpError};
@@ -29,7 +27,6 @@ pub struct Readiness {
     logs: std::path::PathBuf,
     deadline: Instant,
     seconds: u64,
-    version: Option<String>,
     lattice: Option<NatsLattice>,
 }
 
@@ -37,7 +34,11 @@ impl Readiness {
     /// Nothing is known yet.
     pub fn new(command: &UpCommand, plan: &Plan) -> Self {
         let passed = &command.host.passed;
-        let auth = Auth::choose(passed.ctl_credsfile.clone(), passed.ctl_jwt.clone(), passed.ctl_seed.clone());
+        let auth = Auth::choose(
+            passed.ctl_credsfile.clone(),
+            passed.ctl_jwt.clone(),
+            passed.ctl_seed.clone(),
+        );
         Self {
             target: Target {
                 url: plan.url.clone(),
@@ -50,33 +51,36 @@ impl Readiness {
             logs: plan.logs.clone(),
             deadline: Instant::now() + Duration::from_secs(command.ready_timeout),
             seconds: command.ready_timeout,
-            version: plan.nats_version.clone(),
             lattice: None,
         }
     }
 
-    /// What NATS says its version is.
-    pub fn nats_version(&self) -> &str {
-        self.version.as_deref().unwrap_or("unknown version")
-    }
-
     fn late(&self, missing: impl Into<String>) -> UpError {
-        UpError::NotReady { seconds: self.seconds, missing: missing.into(), logs: self.logs.clone() }
+        UpError::NotReady {
+            seconds: self.seconds,
+            missing: missing.into(),
+            logs: self.logs.clone(),
+        }
     }
 
     fn lattice(&self) -> Result<&NatsLattice, UpError> {
         self.lattice.as_ref().ok_or_else(|| self.late("NATS"))
     }
 
-    /// Waits until NATS lets us in.
-    pub async fn nats(&mut self, running: &mut Running) -> Result<(), UpError> {
+    /// Waits until NATS lets us in; gives its version.
+    pub async fn nats(&mut self, running: &mut Running) -> Result<String, UpError> {
         let name = proto::Lattice::new(self.lattice_name.clone()).map_err(LatticeError::from)?;
         loop {
             match self.target.connect().await {
                 Ok((client, complaint)) => {
-                    self.version = Some(client.server_info().version);
-                    self.lattice = Some(NatsLattice::over(client, complaint, name, self.target.timeout));
-                    return Ok(());
+                    let version = client.server_info().version;
+                    self.lattice = Some(NatsLattice::over(
+                        client,
+                        complaint,
+                        name,
+                        self.target.timeout,
+                    ));
+                    return Ok(version);
                 }
                 Err(error) => {
                     running.check()?;
@@ -110,11 +114,19 @@ impl Readiness {
         }
     }
 
-    /// Waits until wadm and every host answer; gives the hosts by id.
-    pub async fn all(&self, running: &mut Running, wadm: bool) -> Result<BTreeMap<String, Host>, UpError> {
+    /// Waits until wadm and every host answer; gives the hosts' names by id.
+    pub async fn all(
+        &self,
+        running: &mut Running,
+        wadm: bool,
+    ) -> Result<BTreeMap<String, String>, UpError> {
         let lattice = self.lattice()?;
-        let wanted: BTreeSet<String> = running.hosts.iter().map(|(planned, _)| planned.id.clone()).collect();
-        let mut seen: BTreeMap<String, Host> = BTreeMap::new();
+        let wanted: BTreeSet<String> = running
+            .hosts
+            .iter()
+            .map(|(planned, _)| planned.id.clone())
+            .collect();
+        let mut seen: BTreeMap<String, String> = BTreeMap::new();
         let mut wadm_missing = wadm;
         loop {
             running.check()?;
@@ -123,16 +135,23 @@ impl Readiness {
             }
             if seen.len() < wanted.len() {
                 let hosts = lattice.ping_hosts(SHORT_PING).await.unwrap_or_default();
-                let ours = hosts.into_iter().filter(|host| wanted.contains(host.id.as_ref()));
-                seen.extend(ours.map(|host| (host.id.to_string(), host)));
+                let ours = hosts
+                    .into_iter()
+                    .filter(|host| wanted.contains(host.id.as_ref()));
+                seen.extend(ours.map(|host| (host.id.to_string(), host.friendly_name)));
             }
             if !wadm_missing && seen.len() == wanted.len() {
                 return Ok(seen);
             }
             if Instant::now() >= self.deadline {
-                let hosts = running.hosts.iter().filter(|(planned, _)| !seen.contains_key(&planned.id));
+                let hosts = running
+                    .hosts
+                    .iter()
+                    .filter(|(planned, _)| !seen.contains_key(&planned.id));
                 let missing = hosts.map(|(planned, _)| planned.program.name.clone());
-                let missing: Vec<String> = missing.chain(wadm_missing.then(|| "wadm".to_owned())).collect();
+                let missing: Vec<String> = missing
+                    .chain(wadm_missing.then(|| "wadm".to_owned()))
+                    .collect();
                 return Err(self.late(missing.join(", ")));
             }
             tokio::time::sleep(ASK).await;

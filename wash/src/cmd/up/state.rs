@@ -19,6 +19,9 @@ pub struct HostState {
     pub process: ProcessId,
     /// Its id.
     pub id: String,
+    /// What it calls itself, once it has said so.
+    #[serde(default)]
+    pub name: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Where it serves HTTP.
@@ -34,6 +37,9 @@ pub struct State {
     pub lattice: String,
     /// Where NATS is.
     pub nats_url: String,
+    /// What NATS says its version is.
+    #[serde(default)]
+    pub nats_version: String,
     /// NATS, if it is ours.
     pub nats: Option<ProcessId>,
     /// wadm, if it is ours.
@@ -70,7 +76,10 @@ impl Place {
     /// All places that exist.
     pub fn all(up: &Path) -> Vec<Self> {
         let entries = std::fs::read_dir(up).into_iter().flatten().flatten();
-        let mut dirs: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+        let mut dirs: Vec<PathBuf> = entries
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir())
+            .collect();
         dirs.sort();
         dirs.into_iter().map(|dir| Self { dir }).collect()
     }
@@ -82,7 +91,13 @@ impl Place {
 
     /// The port it is for.
     pub fn port(&self) -> Option<u16> {
-        self.dir.file_name()?.to_str()?.split('-').next()?.parse().ok()
+        self.dir
+            .file_name()?
+            .to_str()?
+            .split('-')
+            .next()?
+            .parse()
+            .ok()
     }
 
     fn state_file(&self) -> PathBuf {
@@ -94,7 +109,12 @@ impl Place {
         dirs::create_private(&self.dir)?;
         let path = self.dir.join("lock");
         let failed = |source| FileError::new("lock", &path, source);
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(Lock { _file: file }),
             Err(TryLockError::WouldBlock) => Err(UpError::AlreadyUp {
@@ -107,7 +127,9 @@ impl Place {
 
     /// Whether an `up` runs here.
     pub fn is_locked(&self) -> bool {
-        let Ok(file) = File::options().write(true).open(self.dir.join("lock")) else { return false };
+        let Ok(file) = File::options().write(true).open(self.dir.join("lock")) else {
+            return false;
+        };
         matches!(file.try_lock(), Err(TryLockError::WouldBlock))
     }
 
@@ -148,7 +170,10 @@ mod tests {
         let place = Place::new(dir.path(), 4222, None);
         let lock = place.lock().unwrap();
         assert!(place.is_locked());
-        assert!(matches!(place.lock(), Err(UpError::AlreadyUp { port: 4222, .. })));
+        assert!(matches!(
+            place.lock(),
+            Err(UpError::AlreadyUp { port: 4222, .. })
+        ));
         drop(lock);
         assert!(!place.is_locked());
         place.lock().unwrap();
@@ -164,6 +189,7 @@ mod tests {
             supervisor: own,
             lattice: "default".into(),
             nats_url: "nats://127.0.0.1:4222".into(),
+            nats_version: "2.11.8".into(),
             nats: Some(own),
             wadm: None,
             hosts: vec![],

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use proto::ctl::Host;
 use serde_json::{Map, Value, json};
 
 use super::UpCommand;
@@ -34,25 +33,23 @@ struct SummaryHost {
 }
 
 impl Summary {
-    /// From what was started, and what the hosts say of themselves.
-    pub fn new(
-        command: &UpCommand,
-        state: &State,
-        seen: &BTreeMap<String, Host>,
-        nats_version: &str,
-        logs: &Path,
-    ) -> Self {
+    /// From what was started.
+    pub fn new(command: &UpCommand, state: &State, logs: &Path) -> Self {
         let hosts = state.hosts.iter().map(|host| SummaryHost {
             id: host.id.clone(),
-            name: seen.get(&host.id).map(|seen| seen.friendly_name.clone()).unwrap_or_default(),
+            name: host.name.clone(),
             labels: host.labels.clone(),
             http: host.http.clone(),
         });
-        let ours = if state.nats.is_some() { "" } else { ", was there already" };
+        let ours = if state.nats.is_some() {
+            ""
+        } else {
+            ", was there already"
+        };
         Self {
             lattice: state.lattice.clone(),
             nats_url: state.nats_url.clone(),
-            nats: format!("nats-server {nats_version} with JetStream{ours}"),
+            nats: format!("nats-server {} with JetStream{ours}", state.nats_version),
             wadm: !command.wadm.disable_wadm && !command.host.wasmcloud_start_only,
             hosts: hosts.collect(),
             logs: logs.to_owned(),
@@ -60,16 +57,6 @@ impl Summary {
             manifest: command.wadm.wadm_manifest.clone(),
             flags: flags(command),
         }
-    }
-
-    /// Where NATS is.
-    pub fn nats_url(&self) -> &str {
-        &self.nats_url
-    }
-
-    /// The one that a waiting foreground process shows.
-    pub fn of_background(command: &UpCommand, state: &State, logs: &Path) -> Self {
-        Self::new(command, state, &BTreeMap::new(), "", logs)
     }
 }
 
@@ -92,10 +79,15 @@ impl Answer for Summary {
     fn text(&self, style: &Style) -> String {
         let title = style.paint(Paint::Good, &format!("Lattice `{}` is up.", self.lattice));
         let wadm = if self.wadm { "ready" } else { "not started" };
-        let nats = self.nats.replace("nats-server  with", "nats-server with");
+        let nats = &self.nats;
         let mut hosts = Rows::new(style, ["HOST", "NAME", "LABELS", "HTTP"], "");
         for host in &self.hosts {
-            hosts.row([host.id.clone(), host.name.clone(), pairs(&host.labels), host.http.clone()]);
+            hosts.row([
+                host.id.clone(),
+                host.name.clone(),
+                pairs(&host.labels),
+                host.http.clone(),
+            ]);
         }
         let hosts = hosts.finish().replace('\n', "\n  ");
         let flags = &self.flags;
@@ -120,11 +112,17 @@ impl Answer for Summary {
             ("lattice", self.lattice.clone().into()),
             ("nats_url", self.nats_url.clone().into()),
             ("hosts", hosts.into()),
-            ("wasmcloud_log", self.logs.join("host-1.log").display().to_string().into()),
+            (
+                "wasmcloud_log",
+                self.logs.join("host-1.log").display().to_string().into(),
+            ),
             ("kill_cmd", "wash down".into()),
         ]);
         if let Some(manifest) = &self.manifest {
-            map.insert("deployed_wadm_manifest_path".into(), manifest.display().to_string().into());
+            map.insert(
+                "deployed_wadm_manifest_path".into(),
+                manifest.display().to_string().into(),
+            );
         }
         map
     }

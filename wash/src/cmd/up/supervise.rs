@@ -1,5 +1,6 @@
 //! Starts everything in order, watches over it, and ends it in the reverse order.
 
+use std::collections::BTreeMap;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -79,16 +80,28 @@ pub async fn run(
     printer: &Printer,
 ) -> Result<Exit, UpError> {
     let mut signals = Signals::new()?;
-    let mut running = Running { nats: None, wadm: None, hosts: Vec::new(), failures: 0 };
+    let mut running = Running {
+        nats: None,
+        wadm: None,
+        hosts: Vec::new(),
+        failures: 0,
+    };
+    let mut record = Record {
+        command,
+        place,
+        url: plan.url.clone(),
+        nats_version: String::new(),
+        names: BTreeMap::new(),
+    };
     let start = tokio::select! {
-        started = start(command, plan, place, printer, &mut running) => started,
+        started = start(plan, &mut record, printer, &mut running) => started,
         () = signals.next() => Err(UpError::Interrupted),
     };
     let stop = match start {
         Err(error) => Stop::Failed(error),
         Ok(summary) => {
             announce(&summary, printer, command.in_background);
-            watch(command, &mut running, &summary, place, &mut signals, printer).await
+            watch(&record, &mut running, &mut signals, printer).await
         }
     };
     let quiet = command.in_background;
@@ -109,20 +122,53 @@ pub async fn run(
     }
 }
 
+/// What is written down for `down`, and kept up to date.
+struct Record<'a> {
+    command: &'a UpCommand,
+    place: &'a Place,
+    url: String,
+    nats_version: String,
+    names: BTreeMap<String, String>,
+}
+
+impl Record<'_> {
+    fn write(&self, running: &Running, ready: bool) -> Result<State, UpError> {
+        let host = |(planned, child): &(PlannedHost, Child)| HostState {
+            process: child.id,
+            id: planned.id.clone(),
+            name: self.names.get(&planned.id).cloned().unwrap_or_default(),
+            labels: planned.labels.clone(),
+            http: format!("http://{}", planned.http),
+        };
+        let state = State {
+            supervisor: ProcessId::own(),
+            lattice: self.command.host.lattice.clone(),
+            nats_url: self.url.clone(),
+            nats_version: self.nats_version.clone(),
+            nats: running.nats.as_ref().map(|child| child.id),
+            wadm: running.wadm.as_ref().map(|child| child.id),
+            hosts: running.hosts.iter().map(host).collect(),
+            ready,
+        };
+        self.place.write(&state)?;
+        Ok(state)
+    }
+}
+
 async fn start(
-    command: &UpCommand,
     plan: Plan,
-    place: &Place,
+    record: &mut Record<'_>,
     printer: &Printer,
     running: &mut Running,
 ) -> Result<Summary, UpError> {
+    let command = record.command;
     let mut progress = printer.progress("starting NATS");
     if let Some(program) = &plan.nats {
         running.nats = Some(program.start()?);
     }
-    save(command, &plan.url, place, running, false)?;
+    record.write(running, false)?;
     let mut readiness = Readiness::new(command, &plan);
-    readiness.nats(running).await?;
+    record.nats_version = readiness.nats(running).await?;
     // On a server that was not there yet, there are no hosts either.
     if !command.multi_local && plan.nats.is_none() {
         readiness.no_hosts_yet().await?;
@@ -137,56 +183,25 @@ async fn start(
     for planned in plan.hosts {
         let child = planned.program.start()?;
         running.hosts.push((planned, child));
-        save(command, &plan.url, place, running, false)?;
+        record.write(running, false)?;
     }
     progress.say("waiting until wadm and hosts are ready");
-    let hosts = readiness.all(running, plan.wadm.is_some()).await?;
+    record.names = readiness.all(running, plan.wadm.is_some()).await?;
     drop(progress);
     if let Some(manifest) = &command.wadm.wadm_manifest {
         readiness.deploy(manifest).await?;
     }
-    let state = save(command, &plan.url, place, running, true)?;
-    Ok(Summary::new(command, &state, &hosts, readiness.nats_version(), &plan.logs))
-}
-
-fn save(
-    command: &UpCommand,
-    url: &str,
-    place: &Place,
-    running: &Running,
-    ready: bool,
-) -> Result<State, UpError> {
-    let state = State {
-        supervisor: ProcessId::own(),
-        lattice: command.host.lattice.clone(),
-        nats_url: url.to_owned(),
-        nats: running.nats.as_ref().map(|child| child.id),
-        wadm: running.wadm.as_ref().map(|child| child.id),
-        hosts: running
-            .hosts
-            .iter()
-            .map(|(planned, child)| HostState {
-                process: child.id,
-                id: planned.id.clone(),
-                labels: planned.labels.clone(),
-                http: format!("http://{}", planned.http),
-            })
-            .collect(),
-        ready,
-    };
-    place.write(&state)?;
-    Ok(state)
+    let state = record.write(running, true)?;
+    Ok(Summary::new(command, &state, &plan.logs))
 }
 
 async fn watch(
-    command: &UpCommand,
+    record: &Record<'_>,
     running: &mut Running,
-    summary: &Summary,
-    place: &Place,
     signals: &mut Signals,
     printer: &Printer,
 ) -> Stop {
-    let mut follow = (!command.in_background).then(|| Follow::new(&running.logs()));
+    let mut follow = (!record.command.in_background).then(|| Follow::new(&running.logs()));
     let mut tick = tokio::time::interval(LOOK);
     loop {
         let ended = tokio::select! {
@@ -203,7 +218,7 @@ async fn watch(
             Ok(()) => {}
             Err(error) => return Stop::Failed(error),
         }
-        if let Err(error) = save(command, summary.nats_url(), place, running, true) {
+        if let Err(error) = record.write(running, true) {
             return Stop::Failed(error);
         }
     }
@@ -218,8 +233,14 @@ enum Part {
 
 impl Running {
     fn logs(&self) -> Vec<(String, std::path::PathBuf)> {
-        let parts = self.nats.iter().chain(&self.wadm).chain(self.hosts.iter().map(|(_, child)| child));
-        parts.map(|child| (child.program.name.clone(), child.program.log.clone())).collect()
+        let parts = self
+            .nats
+            .iter()
+            .chain(&self.wadm)
+            .chain(self.hosts.iter().map(|(_, child)| child));
+        parts
+            .map(|child| (child.program.name.clone(), child.program.log.clone()))
+            .collect()
     }
 
     /// Whoever ends next; never, when nothing runs.
@@ -227,7 +248,11 @@ impl Running {
         let mut waiting = FuturesUnordered::new();
         let nats = self.nats.iter_mut().map(|child| (Part::Nats, child));
         let wadm = self.wadm.iter_mut().map(|child| (Part::Wadm, child));
-        let hosts = self.hosts.iter_mut().enumerate().map(|(index, (_, child))| (Part::Host(index), child));
+        let hosts = self
+            .hosts
+            .iter_mut()
+            .enumerate()
+            .map(|(index, (_, child))| (Part::Host(index), child));
         for (part, child) in nats.chain(wadm).chain(hosts) {
             waiting.push(async move { (part, child.ended().await.ok()) });
         }
@@ -254,11 +279,21 @@ impl Running {
             Part::Nats => &mut self.nats,
             Part::Wadm => &mut self.wadm,
         };
-        let Some(ended) = slot.take() else { return Ok(()) };
+        let Some(ended) = slot.take() else {
+            return Ok(());
+        };
         let program = ended.program.clone();
-        self.failures = if ended.since.elapsed() < SOON { self.failures + 1 } else { 1 };
+        self.failures = if ended.since.elapsed() < SOON {
+            self.failures + 1
+        } else {
+            1
+        };
         if self.failures > FAILURES_MAX {
-            return Err(UpError::KeepsEnding { name: program.name, how, log: program.log });
+            return Err(UpError::KeepsEnding {
+                name: program.name,
+                how,
+                log: program.log,
+            });
         }
         printer.warn(&format!("{} ended: {how}; starting it again", program.name));
         tokio::time::sleep(PAUSE).await;
@@ -286,7 +321,11 @@ impl Running {
 
 /// Hosts first, so that they can say goodbye; NATS last.
 async fn end(running: Running) {
-    super::child::stop_all(running.hosts.into_iter().map(|(_, child)| child), HOST_GRACE).await;
+    super::child::stop_all(
+        running.hosts.into_iter().map(|(_, child)| child),
+        HOST_GRACE,
+    )
+    .await;
     super::child::stop_all(running.wadm, PART_GRACE).await;
     super::child::stop_all(running.nats, PART_GRACE).await;
 }
