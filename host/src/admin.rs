@@ -32,7 +32,10 @@ impl Admin {
     /// # Errors
     /// What the system said.
     pub async fn bind(address: SocketAddr, ready: watch::Receiver<bool>) -> std::io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, ready })
+        Ok(Self {
+            listener: TcpListener::bind(address).await?,
+            ready,
+        })
     }
 }
 
@@ -48,7 +51,9 @@ impl Task for Admin {
                 accepted = self.listener.accept() => accepted,
             };
             let (stream, _) = accepted.map_err(|error| TaskError::from_error(&error))?;
-            let Ok(place) = places.clone().try_acquire_owned() else { continue };
+            let Ok(place) = places.clone().try_acquire_owned() else {
+                continue;
+            };
             let (ready, stop) = (self.ready.clone(), stop.clone());
             tokio::spawn(async move {
                 let service = service_fn(move |request| answer(request, *ready.borrow()));
@@ -66,7 +71,10 @@ impl Task for Admin {
     }
 }
 
-async fn answer(request: Request<Incoming>, ready: bool) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    ready: bool,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let (status, body) = match (request.uri().path(), request.method()) {
         ("/livez" | "/readyz", method) if method != Method::GET && method != Method::HEAD => {
             (StatusCode::METHOD_NOT_ALLOWED, "")
@@ -77,6 +85,9 @@ async fn answer(request: Request<Incoming>, ready: bool) -> Result<Response<Full
     };
     let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
     *response.status_mut() = status;
-    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static("application/json"),
+    );
     Ok(response)
 }

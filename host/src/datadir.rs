@@ -43,7 +43,11 @@ impl DataDir {
     ///
     /// # Errors
     /// [`DataDirError`] names the directory.
-    pub fn take(named: Option<&Path>, cache: Option<&Path>, lattice: &str) -> Result<Self, DataDirError> {
+    pub fn take(
+        named: Option<&Path>,
+        cache: Option<&Path>,
+        lattice: &str,
+    ) -> Result<Self, DataDirError> {
         let dir = match named {
             Some(path) => Self::lock(path, &path.join("cache"))?,
             None => Self::free(&base().join(lattice))?,
@@ -73,11 +77,22 @@ impl DataDir {
     }
 
     fn lock(path: &Path, cache: &Path) -> Result<Self, DataDirError> {
-        let failed = |source| DataDirError::Unusable { path: path.to_owned(), source };
+        let failed = |source| DataDirError::Unusable {
+            path: path.to_owned(),
+            source,
+        };
         std::fs::create_dir_all(path).map_err(failed)?;
-        let file = File::options().create(true).append(true).open(path.join("lock")).map_err(failed)?;
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(path.join("lock"))
+            .map_err(failed)?;
         match file.try_lock_exclusive() {
-            Ok(()) => Ok(Self { path: path.to_owned(), cache: cache.to_owned(), _lock: file }),
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                cache: cache.to_owned(),
+                _lock: file,
+            }),
             Err(error) if error.kind() == fs2::lock_contended_error().kind() => {
                 Err(DataDirError::InUse(path.to_owned()))
             }
@@ -88,7 +103,11 @@ impl DataDir {
 
 /// Where hosts keep their directories when nothing else is said.
 fn base() -> PathBuf {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     if let Some(dir) = variable("STATE_DIRECTORY") {
         return dir;
     }
@@ -104,7 +123,10 @@ mod tests {
     fn a_directory_has_one_host() {
         let dir = tempfile::tempdir().expect("a directory");
         let first = DataDir::take(Some(dir.path()), None, "l").expect("free");
-        assert!(matches!(DataDir::take(Some(dir.path()), None, "l"), Err(DataDirError::InUse(_))));
+        assert!(matches!(
+            DataDir::take(Some(dir.path()), None, "l"),
+            Err(DataDirError::InUse(_))
+        ));
         drop(first);
         DataDir::take(Some(dir.path()), None, "l").expect("free again");
     }

@@ -7,23 +7,25 @@ use arc_swap::ArcSwap;
 use proto::event::HostStopped;
 use proto::id::{HostId, Lattice};
 use proto::{Labels, nkey};
+use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
 use crate::capability::{Builtins, HttpIngress, Remote};
-use crate::datadir::{DataDir, DataDirError};
+use crate::datadir::DataDir;
 use crate::directory::Directory;
+use crate::error::HostError;
 use crate::lattice::{
-    Auctions, Configs, ConnectError, Connection, Control, ControlParts, Events, Heartbeat, Identity, Policy,
+    Auctions, Configs, Connection, Control, ControlParts, Events, Heartbeat, Identity, Policy,
     PulseTask, Records, SecretsClient,
 };
-use crate::link::LinkError;
-use crate::oci::{FetchError, Fetcher};
-use crate::options::{HostOptions, OptionError, Switch};
+use crate::oci::Fetcher;
+use crate::options::{Auth, HostOptions, Switch};
+use crate::provider::ProviderContext;
 use crate::restore;
-use crate::rpc::{Client, ClientOptions, RpcError, Transport};
-use crate::runtime::{Runtime, RuntimeError, RuntimeOptions};
+use crate::rpc::{Client, ClientOptions, Server, ServerOptions, Transport};
+use crate::runtime::{Runtime, RuntimeOptions};
 use crate::task::Tasks;
 use crate::workload::{Parts, Saver, StateFile, Wiring, Workloads};
 
@@ -31,59 +33,6 @@ use crate::workload::{Parts, Saver, StateFile, Wiring, Workloads};
 const TASKS_GRACE: Duration = Duration::from_secs(2);
 /// How long the last words may take.
 const GOODBYE: Duration = Duration::from_secs(2);
-
-/// Why a host does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum HostError {
-    /// An option is wrong.
-    #[error(transparent)]
-    Option(#[from] OptionError),
-    /// The seed is not a host's.
-    #[error("the host seed is not usable: it must be a server seed (`SN…`)")]
-    Seed(#[from] nkey::KeyError),
-    /// The new key could not be used.
-    #[error("the host's key has no id")]
-    Key,
-    /// The lattice's name is wrong.
-    #[error(transparent)]
-    Lattice(#[from] proto::id::IdError),
-    /// There is no directory.
-    #[error(transparent)]
-    DataDir(#[from] DataDirError),
-    /// NATS settings are wrong.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// The rpc connection is not usable.
-    #[error(transparent)]
-    Rpc(#[from] RpcError),
-    /// Artifacts cannot be fetched.
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
-    /// Components cannot be run.
-    #[error(transparent)]
-    Runtime(#[from] RuntimeError),
-    /// The HTTP entrance cannot be opened.
-    #[error("cannot serve HTTP on {address}; free it, or name another with `--http-addr`")]
-    Http {
-        /// The address.
-        address: std::net::SocketAddr,
-        /// Why not.
-        #[source]
-        source: LinkError,
-    },
-    /// The admin address cannot be opened.
-    #[error("cannot serve `/livez` and `/readyz` on {address}; free it, or name another with `--http-admin`")]
-    Admin {
-        /// The address.
-        address: std::net::SocketAddr,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A task that may not fail did.
-    #[error("a part of the host failed; the log says which and why")]
-    Failed,
-}
 
 /// Runs a host until a signal or a stop request ends it.
 ///
@@ -132,7 +81,11 @@ impl Host {
     pub async fn start(options: HostOptions) -> Result<Self, HostError> {
         // Another part of the process may have chosen the same already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let dir = DataDir::take(options.data_dir.as_deref(), options.cache_dir.as_deref(), &options.lattice)?;
+        let dir = DataDir::take(
+            options.data_dir.as_deref(),
+            options.cache_dir.as_deref(),
+            &options.lattice,
+        )?;
         let (host_id, lattice) = (own_id(&options)?, Lattice::new(options.lattice.clone())?);
         let ctl = Connection::begin(&options.ctl()?, host_id.as_str(), "control").await?;
         let rpc = Connection::begin(&options.rpc()?, host_id.as_str(), "calls").await?;
@@ -149,22 +102,37 @@ impl Host {
         let work = Tasks::new();
         let directory = Arc::new(Directory::new());
         let transport = Transport::new(rpc.client().clone()).await?;
-        let deadline = ClientOptions { deadline: options.rpc_timeout_ms, ..ClientOptions::default() };
-        let remote: Arc<dyn Remote> = Arc::new(Client::new(transport, identity.lattice.clone(), deadline));
+        let deadline = ClientOptions {
+            deadline: options.rpc_timeout_ms,
+            ..ClientOptions::default()
+        };
+        let server = Server::new(
+            transport.clone(),
+            identity.lattice.clone(),
+            ServerOptions::default(),
+        );
+        let remote: Arc<dyn Remote> =
+            Arc::new(Client::new(transport, identity.lattice.clone(), deadline));
         let http = HttpIngress::new(directory.clone(), remote.clone());
-        let workloads = Workloads::new(parts(&options, &dir, Shared {
-            identity: identity.clone(),
-            ctl: ctl.clone(),
-            rpc: rpc.clone(),
-            events: events.clone(),
-            directory,
-            remote,
-            http: http.clone(),
-            work: work.clone(),
-        })?);
+        let workloads = Workloads::new(parts(
+            &options,
+            &dir,
+            Shared {
+                identity: identity.clone(),
+                ctl: ctl.clone(),
+                rpc: rpc.clone(),
+                events: events.clone(),
+                directory,
+                remote,
+                server,
+                http: http.clone(),
+                work: work.clone(),
+            },
+        )?);
         let http_addr = match options.http_addr {
             Some(address) => Some(
-                http.serve_default(address).map_err(|source| HostError::Http { address, source })?,
+                http.serve_default(address)
+                    .map_err(|source| HostError::Http { address, source })?,
             ),
             None => None,
         };
@@ -192,7 +160,8 @@ impl Host {
     async fn start_tasks(&self, options: &HostOptions) -> Result<(), HostError> {
         if let Some(address) = options.http_admin {
             let admin = Admin::bind(address, self.ready.subscribe()).await;
-            self.tasks.start(admin.map_err(|source| HostError::Admin { address, source })?);
+            self.tasks
+                .start(admin.map_err(|source| HostError::Admin { address, source })?);
         }
         let parts = self.workloads.parts();
         let file = StateFile::in_dir(self._dir.path());
@@ -200,8 +169,15 @@ impl Host {
         self.tasks.start(parts.records.follow());
         self.tasks.start(parts.configs.follow());
         self.tasks.start(Wiring(self.workloads.clone()));
-        self.tasks.start(Saver { workloads: self.workloads.clone(), file });
-        if let Some(changes) = options.policy_changes_topic.clone().and_then(|topic| parts.policy.changes(topic)) {
+        self.tasks.start(Saver {
+            workloads: self.workloads.clone(),
+            file,
+        });
+        if let Some(changes) = options
+            .policy_changes_topic
+            .clone()
+            .and_then(|topic| parts.policy.changes(topic))
+        {
             self.tasks.start(changes);
         }
         let describe = {
@@ -309,8 +285,12 @@ impl Host {
             tracing::warn!(%error, "cut off");
         }
         self.workloads.stop_serving().await;
-        self.http.shutdown(deadline.saturating_duration_since(Instant::now())).await;
-        self.workloads.shutdown(deadline.saturating_duration_since(Instant::now())).await;
+        self.http
+            .shutdown(deadline.saturating_duration_since(Instant::now()))
+            .await;
+        self.workloads
+            .shutdown(deadline.saturating_duration_since(Instant::now()))
+            .await;
         if let Err(error) = self.work.drain(TASKS_GRACE.min(grace)).await {
             tracing::warn!(%error, "cut off");
         }
@@ -328,7 +308,11 @@ impl Host {
             tracing::warn!("NATS took no goodbye");
         }
         tracing::info!(host = %self.identity.id, "host stopped");
-        if failed { Err(HostError::Failed) } else { Ok(()) }
+        if failed {
+            Err(HostError::Failed)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -340,12 +324,23 @@ struct Shared {
     events: Events,
     directory: Arc<Directory>,
     remote: Arc<dyn Remote>,
+    server: Server,
     http: Arc<HttpIngress>,
     work: Tasks,
 }
 
 fn parts(options: &HostOptions, dir: &DataDir, shared: Shared) -> Result<Parts, HostError> {
-    let Shared { identity, ctl, rpc, events, directory, remote, http, work } = shared;
+    let Shared {
+        identity,
+        ctl,
+        rpc,
+        events,
+        directory,
+        remote,
+        server,
+        http,
+        work,
+    } = shared;
     let builtins = Builtins::standard();
     let runtime = RuntimeOptions {
         cache_dir: Some(dir.cache().join("compiled")),
@@ -360,13 +355,19 @@ fn parts(options: &HostOptions, dir: &DataDir, shared: Shared) -> Result<Parts, 
         records: Records::new(ctl.clone(), domain, &identity.lattice),
         configs: Configs::new(ctl.clone(), domain, &identity.lattice),
         secrets: SecretsClient::new(&ctl, &identity, options.secrets_topic.clone()),
-        policy: Policy::new(ctl.clone(), identity.clone(), options.policy_topic.clone(), options.policy_timeout_ms),
+        policy: Policy::new(
+            ctl.clone(),
+            identity.clone(),
+            options.policy_topic.clone(),
+            options.policy_timeout_ms,
+        ),
         fetcher: Fetcher::new(options.fetch_options(), &dir.cache().join("oci"))?,
         runtime: Runtime::new(runtime, builtins.capabilities())?,
         builtins,
         map_images: options.builtin_images == Switch::On,
         provider_grace: options.provider_shutdown_delay_ms,
         data_dir: dir.path().to_owned(),
+        external: external(options, dir, &identity, &rpc)?,
         tasks: work,
         identity,
         ctl,
@@ -374,8 +375,45 @@ fn parts(options: &HostOptions, dir: &DataDir, shared: Shared) -> Result<Parts, 
         events,
         directory,
         remote,
+        server,
         http,
     })
+}
+
+/// What external providers have in common.
+fn external(
+    options: &HostOptions,
+    dir: &DataDir,
+    identity: &Identity,
+    rpc: &Connection,
+) -> Result<ProviderContext, HostError> {
+    let settings = options.rpc()?;
+    let (rpc_jwt, rpc_seed) = match &settings.auth {
+        Auth::Jwt { jwt, seed } => (jwt.clone(), seed.expose_secret().to_owned()),
+        _ => (String::new(), String::new()),
+    };
+    let context = ProviderContext {
+        lattice: identity.lattice.clone(),
+        host: identity.id.clone(),
+        client: rpc.client().clone(),
+        rpc_url: settings.provider_url(),
+        rpc_jwt,
+        rpc_seed,
+        rpc_timeout: options.rpc_timeout_ms,
+        host_xkey: Arc::new(proto::xkey::new()),
+        structured_logging: options.telemetry.enable_structured_logging,
+        log_level: Some(options.telemetry.provider_log_level()),
+        otel: options.telemetry.otel(&options.tls_ca_paths),
+        dir: dir.path().join("external"),
+        shutdown_delay: options.provider_shutdown_delay_ms,
+    };
+    for provider in crate::provider::leftover::end_all(&context.dir) {
+        tracing::warn!(
+            provider,
+            "a provider that an earlier run of this host left behind was ended"
+        );
+    }
+    Ok(context)
 }
 
 fn own_id(options: &HostOptions) -> Result<HostId, HostError> {

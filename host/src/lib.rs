@@ -6,6 +6,7 @@ mod admin;
 pub mod capability;
 mod datadir;
 pub mod directory;
+mod error;
 mod host;
 pub mod inventory;
 pub mod lattice;
@@ -20,7 +21,10 @@ pub mod runtime;
 mod signals;
 pub mod task;
 pub mod telemetry;
+#[cfg(test)]
+mod tests;
 pub mod workload;
 
-pub use host::{Host, HostError, run};
+pub use error::HostError;
+pub use host::{Host, run};
 pub use options::HostOptions;

@@ -45,21 +45,34 @@ impl Restoring {
             _ if self.saved.has_mark(MANAGED_BY, MANAGER) && !self.controller_answers().await => {
                 "no controller answers"
             }
-            _ => return tracing::info!("starting empty: the lattice is there and decides what runs here"),
+            _ => {
+                return tracing::info!(
+                    "starting empty: the lattice is there and decides what runs here"
+                );
+            }
         };
         let (components, providers) = self.saved.count();
-        tracing::info!(components, providers, reason, "bringing back what ran here before");
+        tracing::info!(
+            components,
+            providers,
+            reason,
+            "bringing back what ran here before"
+        );
         self.workloads.restore(self.saved);
     }
 
     async fn joined(&self) -> bool {
         let mut ready = self.ready.clone();
-        tokio::time::timeout(LATTICE_WAIT, ready.wait_for(|ready| *ready)).await.is_ok_and(|ready| ready.is_ok())
+        tokio::time::timeout(LATTICE_WAIT, ready.wait_for(|ready| *ready))
+            .await
+            .is_ok_and(|ready| ready.is_ok())
     }
 
     async fn controller_answers(&self) -> bool {
         let subject = WadmApiSubject::new(self.lattice.clone(), WadmApi::List).to_string();
         let answer = self.ctl.client().request(subject, bytes::Bytes::new());
-        tokio::time::timeout(CONTROLLER_WAIT, answer).await.is_ok_and(|answer| answer.is_ok())
+        tokio::time::timeout(CONTROLLER_WAIT, answer)
+            .await
+            .is_ok_and(|answer| answer.is_ok())
     }
 }

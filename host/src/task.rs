@@ -54,12 +54,15 @@ pub struct DrainError {
     pub names: Vec<&'static str>,
 }
 
+/// A spawned task and what it is called.
+type Named = (&'static str, JoinHandle<()>);
+
 /// The supervisor: owns the tasks, restarts or stops, and ends them all.
 #[derive(Clone)]
 pub struct Tasks {
     stop: CancellationToken,
     failed: CancellationToken,
-    running: Arc<Mutex<Vec<(&'static str, JoinHandle<()>)>>>,
+    running: Arc<Mutex<Vec<Named>>>,
 }
 
 impl Default for Tasks {

@@ -39,7 +39,10 @@ impl Inventory {
             Some(running) if running.image_ref == *new => {
                 CtlResponse::ok(format!("component {id} already updated to {new}"))
             }
-            Some(running) => CtlResponse::ok(format!("component {id} updating from {} to {new}", running.image_ref)),
+            Some(running) => CtlResponse::ok(format!(
+                "component {id} updating from {} to {new}",
+                running.image_ref
+            )),
         }
     }
 
@@ -47,10 +50,18 @@ impl Inventory {
         let id = request.component_id.clone();
         match (self.components.get(&id), request.count) {
             (None, 0) => vec![self.publish_scaled(&id, &wanted(request))],
-            (None, _) => vec![Effect::Start { id, component: wanted(request) }],
+            (None, _) => vec![Effect::Start {
+                id,
+                component: wanted(request),
+            }],
             (Some(_), 0) => self.stop(id),
-            (Some(running), _) if request.allow_update && running.image_ref != request.component_ref => {
-                vec![Effect::Start { id, component: wanted(request) }]
+            (Some(running), _)
+                if request.allow_update && running.image_ref != request.component_ref =>
+            {
+                vec![Effect::Start {
+                    id,
+                    component: wanted(request),
+                }]
             }
             (Some(running), _) if differs(running, &request) => {
                 // The image stays: another one takes an update.
@@ -66,37 +77,53 @@ impl Inventory {
     }
 
     pub(super) fn update(&mut self, request: UpdateComponentCommand) -> Vec<Effect> {
-        let Some(running) = self.components.get(&request.component_id) else { return Vec::new() };
+        let Some(running) = self.components.get(&request.component_id) else {
+            return Vec::new();
+        };
         if running.image_ref == request.new_component_ref {
             return Vec::new();
         }
         let component = Component {
             image_ref: request.new_component_ref,
-            annotations: request.annotations.unwrap_or_else(|| running.annotations.clone()),
+            annotations: request
+                .annotations
+                .unwrap_or_else(|| running.annotations.clone()),
             claims: None,
             ..running.clone()
         };
-        vec![Effect::Start { id: request.component_id, component }]
+        vec![Effect::Start {
+            id: request.component_id,
+            component,
+        }]
     }
 
     pub(super) fn started(&mut self, id: ComponentId, component: Component) -> Vec<Effect> {
         let event = self.publish_scaled(&id, &component);
         // A first start is announced twice: upstream's readers count on it.
-        let effects = match self.components.insert(id, component) {
+        match self.components.insert(id, component) {
             None => vec![event.clone(), event],
             Some(_) => vec![event],
-        };
-        effects
+        }
     }
 
     pub(super) fn resized(&mut self, id: ComponentId, component: Component) -> Vec<Effect> {
-        let Some(previous) = self.components.insert(id.clone(), component.clone()) else { return Vec::new() };
+        let Some(previous) = self.components.insert(id.clone(), component.clone()) else {
+            return Vec::new();
+        };
         // The event shows the annotations of before, the next inventory the new ones.
-        let shown = Component { annotations: previous.annotations, ..component };
+        let shown = Component {
+            annotations: previous.annotations,
+            ..component
+        };
         vec![self.publish_scaled(&id, &shown)]
     }
 
-    pub(super) fn failed(&mut self, id: ComponentId, component: Component, error: String) -> Vec<Effect> {
+    pub(super) fn failed(
+        &mut self,
+        id: ComponentId,
+        component: Component,
+        error: String,
+    ) -> Vec<Effect> {
         let failed = ComponentScaleFailed {
             public_key: component.claims.map(|claims| claims.subject),
             annotations: component.annotations,
@@ -110,7 +137,9 @@ impl Inventory {
     }
 
     fn stop(&mut self, id: ComponentId) -> Vec<Effect> {
-        let Some(mut running) = self.components.remove(&id) else { return Vec::new() };
+        let Some(mut running) = self.components.remove(&id) else {
+            return Vec::new();
+        };
         running.max_instances = 0;
         let event = self.publish_scaled(&id, &running);
         vec![Effect::Stop(id), event]

@@ -13,8 +13,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::ctl::{
-    ComponentDescription, Fence, HostInventory, ProviderDescription, ScaleComponentCommand, StartProviderCommand,
-    UpdateComponentCommand,
+    ComponentDescription, Fence, HostInventory, ProviderDescription, ScaleComponentCommand,
+    StartProviderCommand, UpdateComponentCommand,
 };
 use proto::event::Event;
 use proto::id::{ComponentId, ConfigName, HostId};
@@ -183,9 +183,15 @@ impl Inventory {
     /// # Errors
     /// [`Fenced`] names both terms.
     pub fn admit(&mut self, fence: Option<&Fence>) -> Result<(), Fenced> {
-        let Some(Fence { controller, term }) = fence else { return Ok(()) };
+        let Some(Fence { controller, term }) = fence else {
+            return Ok(());
+        };
         if *term < self.term {
-            return Err(Fenced { controller: controller.clone(), term: *term, seen: self.term });
+            return Err(Fenced {
+                controller: controller.clone(),
+                term: *term,
+                seen: self.term,
+            });
         }
         self.term = *term;
         Ok(())
@@ -198,10 +204,18 @@ impl Inventory {
             Command::Update(request) => self.update(request),
             Command::Started { id, component } => self.started(id, component),
             Command::Resized { id, component } => self.resized(id, component),
-            Command::Failed { id, component, error } => self.failed(id, component, error),
+            Command::Failed {
+                id,
+                component,
+                error,
+            } => self.failed(id, component, error),
             Command::StartProvider(request) => self.begin_provider(request),
             Command::ProviderStarted { id, provider } => self.provider_started(id, provider),
-            Command::ProviderFailed { id, image_ref, error } => self.provider_failed(id, image_ref, error),
+            Command::ProviderFailed {
+                id,
+                image_ref,
+                error,
+            } => self.provider_failed(id, image_ref, error),
             Command::StopProvider(id) => self.stop_provider(id),
             Command::ProviderRestarted { id, restarts } => {
                 if let Some(provider) = self.providers.get_mut(&id) {
@@ -235,7 +249,10 @@ impl Inventory {
     /// The lists of an inventory answer; the rest of it is the host's to fill in.
     pub fn describe(&self, labels: Labels) -> HostInventory {
         let components = self.components.iter().map(|(id, component)| {
-            let about = component.claims.as_ref().and_then(|claims| claims.metadata.as_ref());
+            let about = component
+                .claims
+                .as_ref()
+                .and_then(|claims| claims.metadata.as_ref());
             ComponentDescription {
                 id: id.clone(),
                 image_ref: component.image_ref.clone(),
@@ -247,7 +264,10 @@ impl Inventory {
             }
         });
         let providers = self.providers.iter().map(|(id, provider)| {
-            let about = provider.claims.as_ref().and_then(|claims| claims.metadata.as_ref());
+            let about = provider
+                .claims
+                .as_ref()
+                .and_then(|claims| claims.metadata.as_ref());
             ProviderDescription {
                 id: id.clone(),
                 image_ref: Some(proto::reference::without_scheme(&provider.image_ref).to_owned()),

@@ -24,7 +24,10 @@ impl Inventory {
             claims: None,
             restarts: 0,
         };
-        vec![Effect::StartProvider { id: request.provider_id, provider }]
+        vec![Effect::StartProvider {
+            id: request.provider_id,
+            provider,
+        }]
     }
 
     pub(super) fn provider_started(&mut self, id: ComponentId, provider: Provider) -> Vec<Effect> {
@@ -43,7 +46,12 @@ impl Inventory {
         vec![Effect::Publish(started.into())]
     }
 
-    pub(super) fn provider_failed(&mut self, id: ComponentId, image_ref: String, error: String) -> Vec<Effect> {
+    pub(super) fn provider_failed(
+        &mut self,
+        id: ComponentId,
+        image_ref: String,
+        error: String,
+    ) -> Vec<Effect> {
         self.starting.remove(&id);
         let failed = ProviderStartFailed {
             provider_ref: image_ref,
@@ -56,7 +64,9 @@ impl Inventory {
     }
 
     pub(super) fn stop_provider(&mut self, id: ComponentId) -> Vec<Effect> {
-        let Some(provider) = self.providers.remove(&id) else { return Vec::new() };
+        let Some(provider) = self.providers.remove(&id) else {
+            return Vec::new();
+        };
         let stopped = ProviderStopped {
             host_id: self.host.clone(),
             provider_id: id.clone(),

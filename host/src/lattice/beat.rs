@@ -50,7 +50,9 @@ impl Task for Heartbeat {
                     }
                 }
             }
-            self.events.publish(proto::event::Event::HostHeartbeat((self.describe)())).await;
+            self.events
+                .publish(proto::event::Event::HostHeartbeat((self.describe)()))
+                .await;
         }
     }
 }
@@ -86,7 +88,10 @@ impl Task for PulseTask {
     const ON_FAILURE: OnFailure = OnFailure::Restart;
 
     async fn run(&self, stop: &CancellationToken) -> Result<(), TaskError> {
-        let subject = PulseSubject { lattice: self.identity.lattice.clone(), host: self.identity.id.clone() };
+        let subject = PulseSubject {
+            lattice: self.identity.lattice.clone(),
+            host: self.identity.id.clone(),
+        };
         let subject = subject.to_string();
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -105,8 +110,13 @@ impl Task for PulseTask {
                 interval_ms: u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX),
                 inventory_digest: Some(inventory_digest(&(self.describe)())),
             };
-            let bytes = serde_json::to_vec(&pulse).map_err(|error| TaskError::from_error(&error))?;
-            let sent = self.connection.client().publish(subject.clone(), bytes.into()).await;
+            let bytes =
+                serde_json::to_vec(&pulse).map_err(|error| TaskError::from_error(&error))?;
+            let sent = self
+                .connection
+                .client()
+                .publish(subject.clone(), bytes.into())
+                .await;
             sent.map_err(|error| TaskError::from_error(&error))?;
         }
     }

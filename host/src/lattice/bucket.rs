@@ -64,7 +64,11 @@ impl Bucket {
             Some(domain) => jetstream::with_domain(client, domain),
             None => jetstream::new(client),
         };
-        Self { connection, js, name }
+        Self {
+            connection,
+            js,
+            name,
+        }
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -76,11 +80,18 @@ impl Bucket {
         match self.js.get_key_value(self.name.as_str()).await {
             Ok(store) => return Ok(store),
             Err(error) if error.kind() == KeyValueErrorKind::InvalidStoreName => {
-                return Err(self.closed(&error, "choose a lattice name of letters, digits, `-` and `_`"));
+                return Err(self.closed(
+                    &error,
+                    "choose a lattice name of letters, digits, `-` and `_`",
+                ));
             }
             Err(error) => tracing::debug!(bucket = self.name, %error, "not there yet"),
         }
-        let config = Config { bucket: self.name.clone(), history: 1, ..Config::default() };
+        let config = Config {
+            bucket: self.name.clone(),
+            history: 1,
+            ..Config::default()
+        };
         match self.js.create_key_value(config).await {
             Ok(store) => Ok(store),
             Err(error) => {
@@ -107,11 +118,19 @@ impl Bucket {
     }
 
     pub(super) fn write_error(&self, key: &str, error: &dyn std::error::Error) -> BucketError {
-        BucketError::Write { bucket: self.name.clone(), key: key.to_owned(), reason: error_chain(error) }
+        BucketError::Write {
+            bucket: self.name.clone(),
+            key: key.to_owned(),
+            reason: error_chain(error),
+        }
     }
 
     fn closed(&self, error: &dyn std::error::Error, hint: &'static str) -> BucketError {
-        BucketError::Open { bucket: self.name.clone(), reason: error_chain(error), hint }
+        BucketError::Open {
+            bucket: self.name.clone(),
+            reason: error_chain(error),
+            hint,
+        }
     }
 }
 
@@ -159,8 +178,15 @@ impl<S: Sink> Follow<S> {
         let bucket = self.0.bucket();
         let failed = |error: &dyn std::error::Error| TaskError::from_error(error);
         let store = bucket.open().await.map_err(|error| failed(&error))?;
-        let mut watch = store.watch_with_history(">").await.map_err(|error| failed(&error))?;
-        let messages = store.status().await.map_err(|error| failed(&error))?.values();
+        let mut watch = store
+            .watch_with_history(">")
+            .await
+            .map_err(|error| failed(&error))?;
+        let messages = store
+            .status()
+            .await
+            .map_err(|error| failed(&error))?
+            .values();
         if messages == 0 {
             self.0.current();
         }
@@ -170,7 +196,9 @@ impl<S: Sink> Follow<S> {
                 // No message is no fault, but a consumer that is gone says nothing either.
                 return Ok(());
             };
-            let Some(entry) = next else { return Err(TaskError("the watch ended".into())) };
+            let Some(entry) = next else {
+                return Err(TaskError("the watch ended".into()));
+            };
             let entry = entry.map_err(|error| failed(&error))?;
             let value = (entry.operation == Operation::Put).then_some(entry.value.as_ref());
             self.0.take(&entry.key, entry.revision, value);

@@ -100,7 +100,9 @@ impl Configs {
 
     /// The bytes of a config as they are known here.
     pub fn known(&self, name: &ConfigName) -> Option<Vec<u8>> {
-        self.lock().get(name.as_str()).map(|(_, value)| value.clone())
+        self.lock()
+            .get(name.as_str())
+            .map(|(_, value)| value.clone())
     }
 
     /// A config as a map: from memory, else from the bucket.
@@ -108,7 +110,9 @@ impl Configs {
     /// # Errors
     /// [`ConfigError`] when the bucket cannot be read or holds something else.
     pub async fn get(&self, name: &ConfigName) -> Result<Option<Map>, ConfigError> {
-        let Some(bytes) = self.bytes(name).await? else { return Ok(None) };
+        let Some(bytes) = self.bytes(name).await? else {
+            return Ok(None);
+        };
         read_map(name, &bytes).map(Some)
     }
 
@@ -127,7 +131,10 @@ impl Configs {
     pub async fn resolve(&self, names: &[ConfigName]) -> Result<Named, ConfigError> {
         let mut named = Named::default();
         for name in names {
-            let bytes = self.bytes(name).await?.ok_or_else(|| ConfigError::Missing(name.clone()))?;
+            let bytes = self
+                .bytes(name)
+                .await?
+                .ok_or_else(|| ConfigError::Missing(name.clone()))?;
             add(&mut named, name, &bytes)?;
         }
         Ok(named)
@@ -137,7 +144,9 @@ impl Configs {
     pub fn merged(&self, names: &[ConfigName]) -> Named {
         let mut named = Named::default();
         for name in names {
-            let Some(bytes) = self.known(name) else { continue };
+            let Some(bytes) = self.known(name) else {
+                continue;
+            };
             if let Err(error) = add(&mut named, name, &bytes) {
                 tracing::warn!(%error, "a config counts as empty");
             }
@@ -163,7 +172,10 @@ impl Configs {
     /// [`BucketError::Write`] with JetStream's words.
     pub async fn delete(&self, name: &ConfigName) -> Result<(), BucketError> {
         let store = self.0.bucket.open().await?;
-        store.purge(name.as_str()).await.map_err(|error| self.0.bucket.write_error(name.as_str(), &error))?;
+        store
+            .purge(name.as_str())
+            .await
+            .map_err(|error| self.0.bucket.write_error(name.as_str(), &error))?;
         self.lock().remove(name.as_str());
         self.0.changed.send_modify(|number| *number += 1);
         Ok(())
@@ -176,7 +188,12 @@ impl Configs {
         if !self.0.bucket.is_up() {
             return Ok(None);
         }
-        Ok(self.0.bucket.entry(name.as_str()).await?.map(|entry| entry.value.to_vec()))
+        Ok(self
+            .0
+            .bucket
+            .entry(name.as_str())
+            .await?
+            .map(|entry| entry.value.to_vec()))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (u64, Vec<u8>)>> {
@@ -218,8 +235,10 @@ impl Sink for Configs {
 fn add(named: &mut Named, name: &ConfigName, bytes: &[u8]) -> Result<(), ConfigError> {
     if name.is_secret() {
         let wanted = "a secret reference";
-        let reference =
-            serde_json::from_slice(bytes).map_err(|_| ConfigError::Malformed { name: name.clone(), wanted })?;
+        let reference = serde_json::from_slice(bytes).map_err(|_| ConfigError::Malformed {
+            name: name.clone(),
+            wanted,
+        })?;
         named.secrets.push(reference);
     } else {
         named.config.extend(read_map(name, bytes)?);
@@ -229,5 +248,8 @@ fn add(named: &mut Named, name: &ConfigName, bytes: &[u8]) -> Result<(), ConfigE
 
 fn read_map(name: &ConfigName, bytes: &[u8]) -> Result<Map, ConfigError> {
     let wanted = "a map of string to string";
-    serde_json::from_slice(bytes).map_err(|_| ConfigError::Malformed { name: name.clone(), wanted })
+    serde_json::from_slice(bytes).map_err(|_| ConfigError::Malformed {
+        name: name.clone(),
+        wanted,
+    })
 }

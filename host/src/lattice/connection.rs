@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
+use futures::StreamExt as _;
 use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
 
@@ -13,6 +14,8 @@ use crate::options::{Auth, NatsSettings};
 const PAUSE_MAX: Duration = Duration::from_millis(1000);
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(3);
+/// How long the server may take to confirm what it was sent.
+const SETTLE: Duration = Duration::from_secs(3);
 /// How long a request may wait for its answer unless it says otherwise.
 const REQUEST: Duration = Duration::from_secs(5);
 /// Without a connection after this time, the log says so once.
@@ -47,7 +50,11 @@ impl Connection {
     ///
     /// # Errors
     /// [`ConnectError`] when the settings can never lead to a connection.
-    pub async fn begin(settings: &NatsSettings, name: &str, purpose: &'static str) -> Result<Self, ConnectError> {
+    pub async fn begin(
+        settings: &NatsSettings,
+        name: &str,
+        purpose: &'static str,
+    ) -> Result<Self, ConnectError> {
         // Odd numbers stand for a connection, even ones for none; each change counts up.
         let (sender, state) = watch::channel(0_u64);
         let urls = settings.urls.join(",");
@@ -62,11 +69,18 @@ impl Connection {
                 Duration::from_millis(50 * 2_u64.pow(exponent)).min(PAUSE_MAX)
             })
             .event_callback(reporter(sender, urls.clone(), purpose));
-        let client = options.connect(settings.urls.clone()).await.map_err(|error| ConnectError::Address {
+        let client = options
+            .connect(settings.urls.clone())
+            .await
+            .map_err(|error| ConnectError::Address {
+                urls: without_passwords(&urls),
+                reason: crate::oci::error_chain(&error),
+            })?;
+        let connection = Self {
+            client,
             urls: without_passwords(&urls),
-            reason: crate::oci::error_chain(&error),
-        })?;
-        let connection = Self { client, urls: without_passwords(&urls), state };
+            state,
+        };
         tokio::spawn(complain(connection.clone(), purpose));
         Ok(connection)
     }
@@ -86,10 +100,28 @@ impl Connection {
         *self.state.borrow() % 2 == 1
     }
 
+    /// Waits until the server has taken in everything sent so far, subscriptions above all.
+    /// Says whether it did in time; flushing alone only empties a buffer here.
+    pub async fn settled(&self) -> bool {
+        let there_and_back = async {
+            let inbox = self.client.new_inbox();
+            let mut answers = self.client.subscribe(inbox.clone()).await.ok()?;
+            self.client.publish(inbox, bytes::Bytes::new()).await.ok()?;
+            answers.next().await
+        };
+        matches!(
+            tokio::time::timeout(SETTLE, there_and_back).await,
+            Ok(Some(_))
+        )
+    }
+
     /// Waits until it stands; answers the number of this connection.
     pub async fn up(&self) -> u64 {
         let mut state = self.state.clone();
-        let number = state.wait_for(|number| number % 2 == 1).await.map(|number| *number);
+        let number = state
+            .wait_for(|number| number % 2 == 1)
+            .await
+            .map(|number| *number);
         match number {
             Ok(number) => number,
             // The callback is gone with the client: nothing will come any more.
@@ -109,9 +141,16 @@ impl Connection {
 
 /// Says once, clearly, that NATS is not there.
 async fn complain(connection: Connection, purpose: &'static str) {
-    if tokio::time::timeout(PATIENCE, connection.up()).await.is_err() {
+    if tokio::time::timeout(PATIENCE, connection.up())
+        .await
+        .is_err()
+    {
         let at = connection.urls();
-        tracing::warn!(at, purpose, "NATS is not reachable yet; this host goes on trying and joins when it is there");
+        tracing::warn!(
+            at,
+            purpose,
+            "NATS is not reachable yet; this host goes on trying and joins when it is there"
+        );
     }
 }
 
@@ -135,7 +174,12 @@ fn reporter(
                 tracing::warn!(at, purpose, "lost the connection to NATS; trying again");
             }
             Event::SlowConsumer(subscription) => {
-                tracing::warn!(at, purpose, subscription, "NATS messages were dropped: this host is too slow for them");
+                tracing::warn!(
+                    at,
+                    purpose,
+                    subscription,
+                    "NATS messages were dropped: this host is too slow for them"
+                );
             }
             Event::LameDuckMode => tracing::info!(at, purpose, "the NATS server is about to stop"),
             Event::Draining | Event::Closed => {}
@@ -161,12 +205,14 @@ fn options(settings: &NatsSettings) -> Result<ConnectOptions, ConnectError> {
     Ok(match &settings.auth {
         Auth::None => ConnectOptions::new(),
         Auth::Token(token) => ConnectOptions::with_token(token.expose_secret().to_owned()),
-        Auth::User { user, password } => {
-            ConnectOptions::with_user_and_password(user.clone(), password.expose_secret().to_owned())
-        }
+        Auth::User { user, password } => ConnectOptions::with_user_and_password(
+            user.clone(),
+            password.expose_secret().to_owned(),
+        ),
         Auth::Nkey(seed) => {
             let seed = seed.expose_secret();
-            nkeys::KeyPair::from_seed(seed).map_err(|error| ConnectError::Seed(error.to_string()))?;
+            nkeys::KeyPair::from_seed(seed)
+                .map_err(|error| ConnectError::Seed(error.to_string()))?;
             ConnectOptions::with_nkey(seed.to_owned())
         }
         Auth::Jwt { jwt, seed } => {
@@ -188,13 +234,19 @@ fn secured(mut options: ConnectOptions, settings: &NatsSettings) -> ConnectOptio
     if let Some((cert, key)) = &settings.tls.identity {
         options = options.add_client_certificate(cert.clone(), key.clone());
     }
-    if settings.tls.required { options.require_tls(true) } else { options }
+    if settings.tls.required {
+        options.require_tls(true)
+    } else {
+        options
+    }
 }
 
 /// URLs as they may be shown.
 fn without_passwords(urls: &str) -> String {
     let one = |url: &str| match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => format!("{}{}", &url[..scheme + 3], &url[at + 1..]),
+        (Some(scheme), Some(at)) if at > scheme => {
+            format!("{}{}", &url[..scheme + 3], &url[at + 1..])
+        }
         (None, Some(at)) => url[at + 1..].to_owned(),
         _ => url.to_owned(),
     };

@@ -16,7 +16,10 @@ pub struct Events {
 impl Events {
     /// A publisher on the ctl connection.
     pub fn new(connection: Connection, identity: Arc<Identity>) -> Self {
-        Self { connection, identity }
+        Self {
+            connection,
+            identity,
+        }
     }
 
     /// Sends an event. Cut off from NATS it is dropped: heartbeats tell the state afterwards.
@@ -29,7 +32,11 @@ impl Events {
         }
         let subject = event.subject(&self.identity.lattice).to_string();
         let bytes = CloudEvent::now(self.identity.id.clone(), event).to_bytes();
-        let sent = self.connection.client().publish(subject, bytes.into()).await;
+        let sent = self
+            .connection
+            .client()
+            .publish(subject, bytes.into())
+            .await;
         match sent {
             Ok(()) => tracing::trace!(event = name, "sent"),
             Err(error) => tracing::warn!(event = name, %error, "an event was not sent"),

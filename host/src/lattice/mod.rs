@@ -90,8 +90,16 @@ pub fn human(duration: Duration) -> String {
         (seconds / 60 % 60, "m"),
         (seconds % 60, "s"),
     ];
-    let said: Vec<_> = parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
-    if said.is_empty() { "0s".into() } else { said.join(" ") }
+    let said: Vec<_> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count}{unit}"))
+        .collect();
+    if said.is_empty() {
+        "0s".into()
+    } else {
+        said.join(" ")
+    }
 }
 
 #[cfg(test)]
@@ -100,7 +108,13 @@ mod tests {
 
     #[test]
     fn durations_are_for_people() {
-        for (seconds, expected) in [(0, "0s"), (37, "37s"), (60, "1m"), (7_380, "2h 3m"), (90_061, "1d 1h 1m 1s")] {
+        for (seconds, expected) in [
+            (0, "0s"),
+            (37, "37s"),
+            (60, "1m"),
+            (7_380, "2h 3m"),
+            (90_061, "1d 1h 1m 1s"),
+        ] {
             assert_eq!(human(Duration::from_secs(seconds)), expected);
         }
     }

@@ -39,7 +39,10 @@ pub enum PolicyError {
 }
 
 fn because(message: &Option<String>) -> String {
-    message.as_ref().map(|message| format!(": {message}")).unwrap_or_default()
+    message
+        .as_ref()
+        .map(|message| format!(": {message}"))
+        .unwrap_or_default()
 }
 
 /// A client of the policy service, if there is one.
@@ -62,9 +65,20 @@ struct Decisions {
 
 impl Policy {
     /// Without a topic everything is permitted.
-    pub fn new(connection: Connection, identity: Arc<Identity>, topic: Option<String>, timeout: Duration) -> Self {
+    pub fn new(
+        connection: Connection,
+        identity: Arc<Identity>,
+        topic: Option<String>,
+        timeout: Duration,
+    ) -> Self {
         Self(topic.map(|topic| {
-            Arc::new(Inner { connection, identity, topic, timeout, decisions: Mutex::default() })
+            Arc::new(Inner {
+                connection,
+                identity,
+                topic,
+                timeout,
+                decisions: Mutex::default(),
+            })
         }))
     }
 
@@ -83,7 +97,11 @@ impl Policy {
         if decision.permitted {
             return Ok(());
         }
-        Err(PolicyError::Denied { what, request: decision.request_id, message: decision.message })
+        Err(PolicyError::Denied {
+            what,
+            request: decision.request_id,
+            message: decision.message,
+        })
     }
 
     /// The task that takes changed decisions in.
@@ -99,14 +117,24 @@ fn question(action: &PolicyAction) -> String {
         PolicyAction::StartProvider(p) => format!("provider {} {}", p.provider_id, p.image_ref),
         PolicyAction::PerformInvocation(i) => {
             let target = &i.target;
-            format!("call {} {} {} {}", target.component_id, target.image_ref, i.interface, i.function)
+            format!(
+                "call {} {} {} {}",
+                target.component_id, target.image_ref, i.interface, i.function
+            )
         }
     }
 }
 
 impl Inner {
-    async fn ask(&self, question: &str, action: PolicyAction) -> Result<PolicyResponse, PolicyError> {
-        let fault = |reason: String| PolicyError::NoDecision { topic: self.topic.clone(), reason };
+    async fn ask(
+        &self,
+        question: &str,
+        action: PolicyAction,
+    ) -> Result<PolicyResponse, PolicyError> {
+        let fault = |reason: String| PolicyError::NoDecision {
+            topic: self.topic.clone(),
+            reason,
+        };
         let request = PolicyRequest {
             request_id: proto::event::new_id(),
             action,
@@ -118,25 +146,34 @@ impl Inner {
             },
         };
         let body = serde_json::to_vec(&request).map_err(|error| fault(error.to_string()))?;
-        let answer = self.connection.client().request(self.topic.clone(), body.into());
+        let answer = self
+            .connection
+            .client()
+            .request(self.topic.clone(), body.into());
         let answer = tokio::time::timeout(self.timeout, answer)
             .await
             .map_err(|_| fault(format!("no answer within {:?}", self.timeout)))?
             .map_err(|error| fault(error.to_string()))?;
-        let decision: PolicyResponse =
-            serde_json::from_slice(&answer.payload).map_err(|error| fault(format!("unreadable answer: {error}")))?;
+        let decision: PolicyResponse = serde_json::from_slice(&answer.payload)
+            .map_err(|error| fault(format!("unreadable answer: {error}")))?;
         let mut decisions = self.lock();
         if decisions.by_question.len() >= DECISIONS_MAX {
             decisions.by_question.clear();
             decisions.questions.clear();
         }
-        decisions.by_question.insert(question.to_owned(), decision.clone());
-        decisions.questions.insert(request.request_id, question.to_owned());
+        decisions
+            .by_question
+            .insert(question.to_owned(), decision.clone());
+        decisions
+            .questions
+            .insert(request.request_id, question.to_owned());
         Ok(decision)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Decisions> {
-        self.decisions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.decisions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -159,9 +196,14 @@ impl Task for PolicyChanges {
                 () = stop.cancelled() => return Ok(()),
                 message = messages.next() => message,
             };
-            let Some(message) = message else { return Err(TaskError("the subscription ended".into())) };
+            let Some(message) = message else {
+                return Err(TaskError("the subscription ended".into()));
+            };
             let Ok(decision) = serde_json::from_slice::<PolicyResponse>(&message.payload) else {
-                tracing::warn!(topic = self.topic, "a policy change that cannot be read is ignored");
+                tracing::warn!(
+                    topic = self.topic,
+                    "a policy change that cannot be read is ignored"
+                );
                 continue;
             };
             let mut decisions = self.inner.lock();

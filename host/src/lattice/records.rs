@@ -49,7 +49,11 @@ pub enum LinkPutError {
 
 fn missing(names: &[ConfigName]) -> String {
     let one = |name: &ConfigName| {
-        let kind = if name.is_secret() { "Secret reference" } else { "Configuration" };
+        let kind = if name.is_secret() {
+            "Secret reference"
+        } else {
+            "Configuration"
+        };
         format!("{kind} {name} not found in config store. ")
     };
     names.iter().map(one).collect()
@@ -102,29 +106,50 @@ impl Records {
 
     /// Every link of the lattice, as far as known here.
     pub fn links(&self) -> Vec<Link> {
-        self.lock().components.values().flat_map(|(_, record)| record.links.iter().cloned()).collect()
+        self.lock()
+            .components
+            .values()
+            .flat_map(|(_, record)| record.links.iter().cloned())
+            .collect()
     }
 
     /// The links with this source.
     pub fn links_from(&self, source: &ComponentId) -> Vec<Link> {
-        self.lock().components.get(source).map(|(_, record)| record.links.clone()).unwrap_or_default()
+        self.lock()
+            .components
+            .get(source)
+            .map(|(_, record)| record.links.clone())
+            .unwrap_or_default()
     }
 
     /// The links with this source or target.
     pub fn links_of(&self, id: &ComponentId) -> Vec<Link> {
         let state = self.lock();
-        let all = state.components.values().flat_map(|(_, record)| &record.links);
-        all.filter(|link| link.source_id == *id || link.target == *id).cloned().collect()
+        let all = state
+            .components
+            .values()
+            .flat_map(|(_, record)| &record.links);
+        all.filter(|link| link.source_id == *id || link.target == *id)
+            .cloned()
+            .collect()
     }
 
     /// Claims, as `claims get` lists them.
     pub fn claims(&self) -> Vec<BTreeMap<String, String>> {
-        self.lock().claims.values().map(|(_, claims)| claims.to_listing()).collect()
+        self.lock()
+            .claims
+            .values()
+            .map(|(_, claims)| claims.to_listing())
+            .collect()
     }
 
     /// Every component record, for the host's own disk.
     pub fn snapshot(&self) -> BTreeMap<ComponentId, ComponentRecord> {
-        self.lock().components.iter().map(|(id, (_, record))| (id.clone(), record.clone())).collect()
+        self.lock()
+            .components
+            .iter()
+            .map(|(id, (_, record))| (id.clone(), record.clone()))
+            .collect()
     }
 
     /// Takes what the host's own disk remembers; the bucket's records replace it later.
@@ -204,12 +229,20 @@ impl Records {
     /// What the bucket said.
     pub async fn put_claims(&self, claims: &ClaimsRecord) -> Result<(), BucketError> {
         let key = RecordKey::Claims(claims.subject().to_owned()).to_string();
-        if self.lock().claims.get(claims.subject()).is_some_and(|(_, known)| known == claims) {
+        if self
+            .lock()
+            .claims
+            .get(claims.subject())
+            .is_some_and(|(_, known)| known == claims)
+        {
             return Ok(());
         }
         let store = self.0.bucket.open().await?;
         let bytes = serde_json::to_vec(claims).unwrap_or_default();
-        store.put(&key, bytes.into()).await.map_err(|error| self.0.bucket.write_error(&key, &error))?;
+        store
+            .put(&key, bytes.into())
+            .await
+            .map_err(|error| self.0.bucket.write_error(&key, &error))?;
         Ok(())
     }
 
@@ -265,10 +298,16 @@ impl Records {
 
     fn learn(&self, id: &ComponentId, revision: u64, record: ComponentRecord) {
         let mut state = self.lock();
-        if state.components.get(id).is_some_and(|(known, _)| *known >= revision) {
+        if state
+            .components
+            .get(id)
+            .is_some_and(|(known, _)| *known >= revision)
+        {
             return;
         }
-        let old = state.components.insert(id.clone(), (revision, record.clone()));
+        let old = state
+            .components
+            .insert(id.clone(), (revision, record.clone()));
         drop(state);
         if old.is_none_or(|(_, old)| old.links != record.links) {
             self.0.changed.send_modify(|number| *number += 1);
@@ -303,12 +342,20 @@ struct Draft {
 
 impl Draft {
     fn read(key: &str, bytes: Option<&[u8]>) -> Self {
-        let Some(bytes) = bytes else { return Self { record: ComponentRecord::default(), stored: false } };
+        let Some(bytes) = bytes else {
+            return Self {
+                record: ComponentRecord::default(),
+                stored: false,
+            };
+        };
         let record = serde_json::from_slice(bytes).unwrap_or_else(|error| {
             tracing::warn!(key, %error, "a record that nobody can read is written anew");
             ComponentRecord::default()
         });
-        Self { record, stored: true }
+        Self {
+            record,
+            stored: true,
+        }
     }
 }
 
@@ -339,7 +386,9 @@ impl Sink for Records {
                 Err(error) => tracing::warn!(key, %error, "not a component record; ignored"),
             },
             // Links stay: they belong to a record, and only a new record changes them.
-            (RecordKey::Component(_), None) => tracing::warn!(key, "a component record was deleted; its links stay"),
+            (RecordKey::Component(_), None) => {
+                tracing::warn!(key, "a component record was deleted; its links stay")
+            }
             (RecordKey::Claims(subject), Some(value)) => match serde_json::from_slice(value) {
                 Ok(claims) => {
                     self.lock().claims.insert(subject, (revision, claims));
@@ -349,7 +398,9 @@ impl Sink for Records {
             (RecordKey::Claims(subject), None) => {
                 self.lock().claims.remove(&subject);
             }
-            (RecordKey::Other(_), _) => tracing::debug!(key, "not a record of this protocol; ignored"),
+            (RecordKey::Other(_), _) => {
+                tracing::debug!(key, "not a record of this protocol; ignored")
+            }
         }
     }
 
@@ -365,6 +416,7 @@ trait FromKey {
 
 impl FromKey for RecordKey {
     fn from_key(key: &str) -> Self {
-        key.parse().unwrap_or_else(|never: std::convert::Infallible| match never {})
+        key.parse()
+            .unwrap_or_else(|never: std::convert::Infallible| match never {})
     }
 }

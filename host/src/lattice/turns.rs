@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
+/// The last in each line: its number, and when it has finished.
+type Last = HashMap<String, (u64, oneshot::Receiver<()>)>;
+
 /// Who is next, by key.
 #[derive(Clone, Default)]
 pub struct Turns {
-    last: Arc<Mutex<HashMap<String, (u64, oneshot::Receiver<()>)>>>,
+    last: Arc<Mutex<Last>>,
     count: Arc<std::sync::atomic::AtomicU64>,
 }
 
@@ -16,7 +19,7 @@ pub struct Turns {
 pub struct Turn {
     key: String,
     number: u64,
-    last: Arc<Mutex<HashMap<String, (u64, oneshot::Receiver<()>)>>>,
+    last: Arc<Mutex<Last>>,
     done: Option<oneshot::Sender<()>>,
 }
 
@@ -29,11 +32,20 @@ pub struct Ticket {
 impl Turns {
     /// Takes a place in the line of `key`, now. Places are given in the order of these calls.
     pub fn ticket(&self, key: &str) -> Ticket {
-        let number = self.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = self
+            .count
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (done, mine) = oneshot::channel();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = last.insert(key.to_owned(), (number, mine)).map(|(_, before)| before);
-        let turn = Turn { key: key.to_owned(), number, last: self.last.clone(), done: Some(done) };
+        let before = last
+            .insert(key.to_owned(), (number, mine))
+            .map(|(_, before)| before);
+        let turn = Turn {
+            key: key.to_owned(),
+            number,
+            last: self.last.clone(),
+            done: Some(done),
+        };
         Ticket { turn, before }
     }
 }
@@ -52,7 +64,10 @@ impl Ticket {
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
+        if last
+            .get(&self.key)
+            .is_some_and(|(number, _)| *number == self.number)
+        {
             last.remove(&self.key);
         }
         drop(self.done.take());
@@ -80,7 +95,10 @@ mod tests {
             done.expect("no panic");
         }
         assert_eq!(*log.lock().expect("lock"), (0..10).collect::<Vec<_>>());
-        assert!(turns.last.lock().expect("lock").is_empty(), "an empty line is forgotten");
+        assert!(
+            turns.last.lock().expect("lock").is_empty(),
+            "an empty line is forgotten"
+        );
     }
 
     #[tokio::test]

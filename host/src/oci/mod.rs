@@ -4,8 +4,10 @@
 //! and falls back to the digest the tag had when it was last seen. Nothing here retries; when to
 //! try again is the controller's decision.
 
+mod auth;
 mod error;
 mod image;
+mod manifest;
 mod registry;
 mod settings;
 mod store;
@@ -25,7 +27,8 @@ pub use error::{FetchError, RegistryError, chain as error_chain};
 pub use image::{Image, Mirror, MirrorError};
 pub use settings::{Credential, FetchOptions};
 
-use registry::{Manifest, Registry};
+use manifest::Manifest;
+use registry::Registry;
 use store::Store;
 
 /// Layers one artifact may consist of; there is normally one.
@@ -156,7 +159,9 @@ impl Fetcher {
 
     /// The artifact as it was last seen, if it is on disk; asks nobody.
     pub async fn cached(&self, reference: &str, kind: ArtifactKind) -> Option<Artifact> {
-        let Ok(Image::Oci(image)) = Image::parse(reference) else { return None };
+        let Ok(Image::Oci(image)) = Image::parse(reference) else {
+            return None;
+        };
         let inner = &self.inner;
         let digest = match image.digest() {
             Some(digest) => digest.to_owned(),
@@ -169,7 +174,10 @@ impl Fetcher {
                 return None;
             }
         }
-        inner.assemble(reference, &image, &manifest, kind).await.ok()
+        inner
+            .assemble(reference, &image, &manifest, kind)
+            .await
+            .ok()
     }
 
     fn pull(&self, reference: &str, kind: ArtifactKind) -> Pull {
@@ -237,14 +245,12 @@ impl Inner {
         kind: ArtifactKind,
     ) -> Result<Artifact, FetchError> {
         let place = image::rewrite(&self.options.mirrors, image);
-        if let Some(digest) = image.digest() {
-            if let Some(manifest) = self.store.manifest(digest).await {
-                match self.assemble(reference, &place, &manifest, kind).await {
-                    Ok(artifact) => return Ok(artifact),
-                    Err(error) => {
-                        tracing::debug!(reference, %error, "cached image is not complete")
-                    }
-                }
+        if let Some(digest) = image.digest()
+            && let Some(manifest) = self.store.manifest(digest).await
+        {
+            match self.assemble(reference, &place, &manifest, kind).await {
+                Ok(artifact) => return Ok(artifact),
+                Err(error) => tracing::debug!(reference, %error, "cached image is not complete"),
             }
         }
         let manifest = match self.registry.manifest(&place).await {

@@ -10,12 +10,13 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use oci_distribution::Reference;
-use oci_distribution::manifest::{OciImageIndex, OciImageManifest};
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT, AUTHORIZATION};
 use reqwest::{Response, StatusCode};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 
+use super::auth::{Challenge, challenge, header};
+use super::manifest::Manifest;
 use super::settings::{Credential, FetchOptions};
 use super::store::{self, Draft};
 use super::{FetchError, RegistryError};
@@ -37,71 +38,6 @@ const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
      application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json, \
      application/vnd.docker.distribution.manifest.list.v2+json";
-
-/// A manifest as it came, and its digest.
-pub struct Manifest {
-    /// The bytes.
-    pub bytes: Bytes,
-    /// Their digest.
-    pub digest: String,
-    /// Where they came from; empty when from the cache.
-    pub url: String,
-}
-
-impl Manifest {
-    /// The manifest of one image.
-    pub fn image(&self) -> Result<OciImageManifest, RegistryError> {
-        serde_json::from_slice(&self.bytes).map_err(|error| self.fault(error.to_string()))
-    }
-
-    /// The digest to go on with if this is an index of images.
-    pub fn entry_for_this_machine(&self) -> Result<Option<String>, RegistryError> {
-        #[derive(Deserialize)]
-        struct Probe {
-            manifests: Option<serde::de::IgnoredAny>,
-        }
-        let probe: Probe =
-            serde_json::from_slice(&self.bytes).map_err(|error| self.fault(error.to_string()))?;
-        if probe.manifests.is_none() {
-            return Ok(None);
-        }
-        let index: OciImageIndex =
-            serde_json::from_slice(&self.bytes).map_err(|error| self.fault(error.to_string()))?;
-        let arch = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
-        let fits = |wanted_arch: &str| {
-            index.manifests.iter().find(|entry| {
-                entry.platform.as_ref().is_some_and(|platform| {
-                    serde_json::to_value(&platform.architecture)
-                        .is_ok_and(|value| value == wanted_arch)
-                })
-            })
-        };
-        let only = || {
-            index
-                .manifests
-                .first()
-                .filter(|_| index.manifests.len() == 1)
-        };
-        let entry = fits("wasm").or_else(|| fits(arch)).or_else(only);
-        match entry {
-            Some(entry) if store::is_digest(&entry.digest) => Ok(Some(entry.digest.clone())),
-            _ => Err(self.fault(format!("the index has no image for `wasm` or `{arch}`"))),
-        }
-    }
-
-    fn fault(&self, reason: String) -> RegistryError {
-        let url = if self.url.is_empty() {
-            self.digest.clone()
-        } else {
-            self.url.clone()
-        };
-        RegistryError::Manifest { url, reason }
-    }
-}
 
 /// Speaks to registries.
 pub struct Registry {
@@ -371,60 +307,6 @@ impl Registry {
     }
 }
 
-fn header(credential: &Credential) -> Option<String> {
-    use base64::Engine as _;
-    match credential {
-        Credential::Basic { user, password } => {
-            let pair = format!("{user}:{}", password.expose_secret());
-            Some(format!(
-                "Basic {}",
-                base64::engine::general_purpose::STANDARD.encode(pair)
-            ))
-        }
-        Credential::Bearer(token) => Some(format!("Bearer {}", token.expose_secret())),
-        Credential::Anonymous => None,
-    }
-}
-
-/// How a registry wants to be spoken to.
-#[derive(Debug, PartialEq, Eq)]
-enum Challenge {
-    Bearer {
-        realm: String,
-        service: Option<String>,
-        scope: Option<String>,
-    },
-    Basic,
-}
-
-fn challenge(headers: &HeaderMap) -> Option<Challenge> {
-    let texts = headers
-        .get_all(WWW_AUTHENTICATE)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    texts.filter_map(parse_challenge).next()
-}
-
-fn parse_challenge(text: &str) -> Option<Challenge> {
-    let (scheme, rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
-    if scheme.eq_ignore_ascii_case("basic") {
-        return Some(Challenge::Basic);
-    }
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return None;
-    }
-    let field = |name: &str| {
-        let start = rest.find(&format!("{name}=\""))? + name.len() + 2;
-        let value = &rest[start..];
-        Some(value[..value.find('"')?].to_owned())
-    };
-    Some(Challenge::Bearer {
-        realm: field("realm")?,
-        service: field("service"),
-        scope: field("scope"),
-    })
-}
-
 /// Passes a good answer on; makes of any other an error in the registry's own words.
 async fn checked(response: Response) -> Result<Response, RegistryError> {
     let status = response.status();
@@ -547,25 +429,6 @@ fn proxies() -> Vec<reqwest::Proxy> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn challenges_are_read() {
-        for (text, expected) in [
-            ("Basic realm=\"x\"", Some(Challenge::Basic)),
-            (
-                "Bearer realm=\"https://auth.example/token\",service=\"reg\",scope=\"repository:a:pull\"",
-                Some(Challenge::Bearer {
-                    realm: "https://auth.example/token".into(),
-                    service: Some("reg".into()),
-                    scope: Some("repository:a:pull".into()),
-                }),
-            ),
-            ("Bearer service=\"no realm\"", None),
-            ("Negotiate", None),
-        ] {
-            assert_eq!(parse_challenge(text), expected, "{text}");
-        }
-    }
 
     #[test]
     fn error_bodies_become_one_line_of_bounded_length() {

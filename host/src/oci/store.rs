@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
-use super::registry::Manifest;
+use super::manifest::Manifest;
 
 /// `sha256:…` of some bytes.
 pub fn digest_of(bytes: &[u8]) -> String {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::OptionError;
 
@@ -116,6 +116,22 @@ pub struct NatsSettings {
     pub auth: Auth,
     /// Encryption.
     pub tls: TlsSettings,
+}
+
+impl NatsSettings {
+    /// The address providers are told: with user and password, which have no other way there.
+    pub fn provider_url(&self) -> String {
+        let url = self.urls.first().cloned().unwrap_or_default();
+        let Auth::User { user, password } = &self.auth else {
+            return url;
+        };
+        match url.split_once("://") {
+            Some((scheme, rest)) if !rest.contains('@') => {
+                format!("{scheme}://{user}:{}@{rest}", password.expose_secret())
+            }
+            _ => url,
+        }
+    }
 }
 
 /// Encryption of a connection.

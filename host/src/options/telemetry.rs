@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
+use proto::provider::{LogLevel, OtelConfig, OtelProtocol};
 
 /// Logs, traces and metrics.
 #[derive(Args, Clone, Debug)]
@@ -86,6 +87,46 @@ pub struct TelemetryOptions {
     /// Accepted for upstream's sake; no flame graph is written
     #[arg(long, env = "WASMCLOUD_FLAME_GRAPH", hide = true)]
     pub flame_graph: Option<PathBuf>,
+}
+
+impl TelemetryOptions {
+    /// How much providers log.
+    pub fn provider_log_level(&self) -> LogLevel {
+        match self.log_level {
+            tracing::Level::ERROR => LogLevel::Error,
+            tracing::Level::WARN => LogLevel::Warn,
+            tracing::Level::INFO => LogLevel::Info,
+            tracing::Level::DEBUG => LogLevel::Debug,
+            tracing::Level::TRACE => LogLevel::Trace,
+        }
+    }
+
+    /// What providers are told about telemetry.
+    pub fn otel(&self, ca_paths: &[PathBuf]) -> OtelConfig {
+        let on = |flag: bool| flag.then_some(true);
+        let grpc = self.observability_protocol.eq_ignore_ascii_case("grpc");
+        OtelConfig {
+            enable_observability: self.enable_observability,
+            enable_traces: on(self.enable_traces),
+            enable_metrics: on(self.enable_metrics),
+            enable_logs: on(self.enable_logs),
+            observability_endpoint: self.observability_endpoint.clone(),
+            traces_endpoint: self.traces_endpoint.clone(),
+            metrics_endpoint: self.metrics_endpoint.clone(),
+            logs_endpoint: self.logs_endpoint.clone(),
+            protocol: if grpc {
+                OtelProtocol::Grpc
+            } else {
+                OtelProtocol::Http
+            },
+            additional_ca_paths: ca_paths
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect(),
+            trace_level: self.trace_level.to_string().to_lowercase(),
+            ..OtelConfig::default()
+        }
+    }
 }
 
 fn level(text: &str) -> Result<tracing::Level, String> {

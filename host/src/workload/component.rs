@@ -14,11 +14,16 @@ use super::{DRAIN, Workloads};
 use crate::inventory::{Command, Component};
 use crate::lattice::{ConfigError, Entity, PolicyError, SecretsError};
 use crate::oci::{self, ArtifactKind, FetchError, error_chain};
-use crate::runtime::{Artifact, ArtifactSource, ComponentSpec, ConfigHandle, Limits, RunningComponent, RuntimeError};
+use crate::rpc::{RpcError, ServeHandle};
+use crate::runtime::{
+    Artifact, ArtifactSource, ComponentSpec, ConfigHandle, Limits, RunningComponent, RuntimeError,
+};
 
 /// A component that runs, and what belongs to it.
 pub(super) struct Running {
     pub(super) component: Arc<RunningComponent>,
+    /// Its exports, as other hosts reach them.
+    pub(super) serving: ServeHandle,
     /// Its claims token, for secrets.
     pub(super) token: Option<Arc<str>>,
 }
@@ -26,7 +31,11 @@ pub(super) struct Running {
 impl Running {
     /// Ends it: nobody else calls it any more, and what is under way may finish. Says if all did.
     pub(super) async fn end(self, grace: Duration) -> bool {
-        self.component.drain(grace).await
+        let (served, drained) = tokio::join!(self.serving.stop(grace), async {
+            // Calls that other hosts sent already are handed over first.
+            self.component.drain(grace).await
+        });
+        served && drained
     }
 }
 
@@ -45,12 +54,18 @@ pub(super) enum StartError {
     Secrets(#[from] SecretsError),
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    #[error("the component's exports cannot be served")]
+    Serve(#[from] RpcError),
     #[error("`{0}` does not run here any more")]
     Gone(ComponentId),
 }
 
 impl Workloads {
-    pub(super) async fn start_component(self: &Arc<Self>, id: ComponentId, mut component: Component) -> Command {
+    pub(super) async fn start_component(
+        self: &Arc<Self>,
+        id: ComponentId,
+        mut component: Component,
+    ) -> Command {
         let started = tokio::time::Instant::now();
         match self.bring_up(&id, &mut component).await {
             Ok(()) => {
@@ -61,14 +76,25 @@ impl Workloads {
             Err(error) => {
                 let error = error_chain(&error);
                 tracing::warn!(component = %id, image = component.image_ref, error, "component does not start");
-                Command::Failed { id, component, error }
+                Command::Failed {
+                    id,
+                    component,
+                    error,
+                }
             }
         }
     }
 
-    async fn bring_up(self: &Arc<Self>, id: &ComponentId, component: &mut Component) -> Result<(), StartError> {
+    async fn bring_up(
+        self: &Arc<Self>,
+        id: &ComponentId,
+        component: &mut Component,
+    ) -> Result<(), StartError> {
         let named = self.parts.configs.resolve(&component.config).await?;
-        let artifact = self.fetch(&component.image_ref, ArtifactKind::Component).await.map_err(StartError::Fetch)?;
+        let artifact = self
+            .fetch(&component.image_ref, ArtifactKind::Component)
+            .await
+            .map_err(StartError::Fetch)?;
         let signed = read_claims(&artifact).await?;
         let (token, about) = match signed {
             Some(SignedComponent { token, claims }) => (Some(Arc::from(token)), Some(claims)),
@@ -76,7 +102,10 @@ impl Workloads {
         };
         component.claims = about;
         self.permit(id, component).await?;
-        let artifact = Artifact { digest: artifact.digest, source: ArtifactSource::File(artifact.path) };
+        let artifact = Artifact {
+            digest: artifact.digest,
+            source: ArtifactSource::File(artifact.path),
+        };
         let compiled = self.parts.runtime.compile(&artifact).await?;
         let entity = Entity {
             id: id.as_str(),
@@ -99,12 +128,25 @@ impl Workloads {
         };
         let running = self.parts.runtime.start(spec);
         self.keep_records(id, component).await;
-        self.put_in_service(id, Running { component: running, token }).await;
+        let serving = self.parts.server.serve(running.clone()).await?;
+        self.rpc_settled().await;
+        self.put_in_service(
+            id,
+            Running {
+                component: running,
+                serving,
+                token,
+            },
+        );
         Ok(())
     }
 
     /// The artifact, from disk without asking anyone while the host brings back what ran.
-    pub(super) async fn fetch(&self, image: &str, kind: ArtifactKind) -> Result<oci::Artifact, Arc<FetchError>> {
+    pub(super) async fn fetch(
+        &self,
+        image: &str,
+        kind: ArtifactKind,
+    ) -> Result<oci::Artifact, Arc<FetchError>> {
         if self.from_disk.load(Ordering::SeqCst)
             && let Some(artifact) = self.parts.fetcher.cached(image, kind).await
         {
@@ -121,21 +163,32 @@ impl Workloads {
             annotations: component.annotations.clone(),
             claims: component.claims.as_ref().map(policy_claims),
         };
-        self.parts.policy.check("start component", PolicyAction::StartComponent(request)).await
+        self.parts
+            .policy
+            .check("start component", PolicyAction::StartComponent(request))
+            .await
     }
 
     async fn keep_records(&self, id: &ComponentId, component: &Component) {
         self.ensure_record(id, &component.image_ref).await;
-        let Some(claims) = component.claims.as_ref().filter(|_| self.parts.ctl.is_up()) else { return };
+        let Some(claims) = component.claims.as_ref().filter(|_| self.parts.ctl.is_up()) else {
+            return;
+        };
         if let Err(error) = self.parts.records.put_claims(&claims.for_record()).await {
             tracing::warn!(component = %id, %error, "claims were not stored");
         }
     }
 
     /// The new code serves first; then the old takes no more calls and its last ones end.
-    async fn put_in_service(self: &Arc<Self>, id: &ComponentId, running: Running) {
-        self.parts.directory.insert_component(running.component.clone());
-        let old = self.components.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), running);
+    fn put_in_service(self: &Arc<Self>, id: &ComponentId, running: Running) {
+        self.parts
+            .directory
+            .insert_component(running.component.clone());
+        let old = self
+            .components
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.clone(), running);
         if let Some(old) = old {
             self.retire(id, old);
         }
@@ -155,13 +208,21 @@ impl Workloads {
         });
     }
 
-    pub(super) async fn resize_component(self: &Arc<Self>, id: ComponentId, component: Component) -> Command {
+    pub(super) async fn resize_component(
+        self: &Arc<Self>,
+        id: ComponentId,
+        component: Component,
+    ) -> Command {
         match self.change_settings(&id, component.clone()).await {
             Ok(component) => Command::Resized { id, component },
             Err(error) => {
                 let error = error_chain(&error);
                 tracing::warn!(component = %id, error, "component was not changed");
-                Command::Failed { id, component, error }
+                Command::Failed {
+                    id,
+                    component,
+                    error,
+                }
             }
         }
     }
@@ -177,7 +238,9 @@ impl Workloads {
             self.bring_up(id, &mut component).await?;
             return Ok(component);
         }
-        let running = self.running_component(id).ok_or_else(|| StartError::Gone(id.clone()))?;
+        let running = self
+            .running_component(id)
+            .ok_or_else(|| StartError::Gone(id.clone()))?;
         let named = self.parts.configs.resolve(&component.config).await?;
         let token = self.token(id);
         let entity = Entity {
@@ -197,7 +260,11 @@ impl Workloads {
 
     pub(super) async fn stop_component(self: &Arc<Self>, id: &ComponentId) {
         self.parts.directory.remove_component(id);
-        let old = self.components.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let old = self
+            .components
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(id);
         self.links.forget(id);
         if let Some(old) = old {
             tracing::info!(component = %id, "component stopped");
@@ -206,13 +273,19 @@ impl Workloads {
     }
 
     pub(super) fn token(&self, id: &ComponentId) -> Option<Arc<str>> {
-        let components = self.components.lock().unwrap_or_else(PoisonError::into_inner);
+        let components = self
+            .components
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         components.get(id).and_then(|running| running.token.clone())
     }
 }
 
 async fn read_claims(artifact: &oci::Artifact) -> Result<Option<SignedComponent>, StartError> {
-    let bytes = artifact.read().await.map_err(|error| StartError::Fetch(Arc::new(error)))?;
+    let bytes = artifact
+        .read()
+        .await
+        .map_err(|error| StartError::Fetch(Arc::new(error)))?;
     let now = time::OffsetDateTime::now_utc().unix_timestamp();
     match claims::read_component(&bytes, u64::try_from(now).unwrap_or(0)) {
         // What is wrong with the bytes, the runtime says better.
@@ -221,7 +294,7 @@ async fn read_claims(artifact: &oci::Artifact) -> Result<Option<SignedComponent>
     }
 }
 
-fn policy_claims<T>(claims: &claims::Claims<T>) -> PolicyClaims {
+pub(super) fn policy_claims<T>(claims: &claims::Claims<T>) -> PolicyClaims {
     let now = u64::try_from(time::OffsetDateTime::now_utc().unix_timestamp()).unwrap_or(0);
     PolicyClaims {
         public_key: claims.subject.clone(),

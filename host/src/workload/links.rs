@@ -13,6 +13,7 @@ use proto::link::{Link, LinkKey};
 use tokio_util::sync::CancellationToken;
 
 use super::Workloads;
+use super::provider::ProviderEnd;
 use crate::capability::BuiltinProvider;
 use crate::lattice::Entity;
 use crate::link::{Binding, BoundLink, LinkTable, ResolvedLink, Secrets};
@@ -63,8 +64,14 @@ fn equal(a: &ResolvedLink, b: &ResolvedLink) -> bool {
 impl Links {
     /// Drops what is known of a component or provider that is gone.
     pub(super) fn forget(&self, id: &ComponentId) {
-        self.bound.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.bound
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(id);
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(id);
     }
 }
 
@@ -93,12 +100,34 @@ impl Task for Wiring {
     }
 }
 
+/// Offers a link to a provider; says whether it took it.
+async fn offer(id: &ComponentId, provider: &ProviderEnd, resolved: &Arc<ResolvedLink>) -> bool {
+    match tokio::time::timeout(LINK_WAIT, provider.put_link(resolved.clone())).await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            let Link {
+                source_id,
+                target,
+                name,
+                ..
+            } = &resolved.link;
+            tracing::warn!(provider = %id, source = %source_id, %target, %name, %error, "the provider refused a link");
+            false
+        }
+        Err(_) => {
+            tracing::warn!(provider = %id, waited = ?LINK_WAIT, "the provider did not take a link in time");
+            false
+        }
+    }
+}
+
 impl Workloads {
     async fn wire(self: &Arc<Self>) {
         self.note_http_links();
         self.update_component_configs();
         self.update_provider_configs().await;
-        let providers: Vec<_> = self.inventory(|now| now.providers().map(|(id, _)| id.clone()).collect());
+        let providers: Vec<_> =
+            self.inventory(|now| now.providers().map(|(id, _)| id.clone()).collect());
         join_all(providers.iter().map(|id| self.wire_provider(id))).await;
         for component in self.parts.directory.components() {
             let token = self.token(component.id());
@@ -109,11 +138,22 @@ impl Workloads {
     /// Components that some HTTP server links to are not on the default ingress.
     fn note_http_links(&self) {
         let is_http = |link: &Link| {
-            link.wit_namespace == "wasi" && link.wit_package == "http" && link.interfaces.iter().any(|i| i == "incoming-handler")
+            link.wit_namespace == "wasi"
+                && link.wit_package == "http"
+                && link.interfaces.iter().any(|i| i == "incoming-handler")
         };
-        let linked: HashSet<_> =
-            self.parts.records.links().into_iter().filter(is_http).map(|link| link.target).collect();
-        let mut noted = self.noted_http.lock().unwrap_or_else(PoisonError::into_inner);
+        let linked: HashSet<_> = self
+            .parts
+            .records
+            .links()
+            .into_iter()
+            .filter(is_http)
+            .map(|link| link.target)
+            .collect();
+        let mut noted = self
+            .noted_http
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if *noted != linked {
             self.parts.directory.set_http_linked(linked.clone());
             *noted = linked;
@@ -122,10 +162,14 @@ impl Workloads {
 
     fn update_component_configs(&self) {
         let wanted: Vec<_> = self.inventory(|now| {
-            now.components().map(|(id, component)| (id.clone(), component.config.clone())).collect()
+            now.components()
+                .map(|(id, component)| (id.clone(), component.config.clone()))
+                .collect()
         });
         for (id, names) in wanted {
-            let Some(component) = self.running_component(&id) else { continue };
+            let Some(component) = self.running_component(&id) else {
+                continue;
+            };
             let config = self.parts.configs.merged(&names).config;
             if *component.config().load() != config {
                 tracing::info!(component = %id, "config changed");
@@ -137,7 +181,11 @@ impl Workloads {
     /// What a component's imports lead to. What was bound before and fits still is used again.
     pub(super) async fn link_table(&self, id: &ComponentId, token: Option<&str>) -> LinkTable {
         let old = {
-            let bound = self.links.bound.lock().unwrap_or_else(PoisonError::into_inner);
+            let bound = self
+                .links
+                .bound
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             bound.get(id).cloned().unwrap_or_default()
         };
         let mut new = BTreeMap::new();
@@ -153,66 +201,129 @@ impl Workloads {
             order.push(made.bound.clone());
             new.insert(key, made);
         }
-        self.links.bound.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), new);
+        self.links
+            .bound
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.clone(), new);
         LinkTable::new(order)
     }
 
     fn bind(&self, link: ResolvedLink, peer: Option<Arc<dyn BuiltinProvider>>) -> Made {
         let link = Arc::new(link);
-        let bound = self.parts.builtins.bind(&link, peer.as_ref(), &self.parts.remote);
+        let bound = self
+            .parts
+            .builtins
+            .bind(&link, peer.as_ref(), &self.parts.remote);
         let failed = bound.is_err();
         let binding = bound.unwrap_or_else(|error| {
-            let Link { source_id, target, name, .. } = &link.link;
+            let Link {
+                source_id,
+                target,
+                name,
+                ..
+            } = &link.link;
             tracing::warn!(source = %source_id, %target, %name, %error, "this link cannot be used");
             Binding::none()
         });
-        Made { bound: Arc::new(BoundLink { link: link.clone(), binding }), link, peer, failed }
+        Made {
+            bound: Arc::new(BoundLink {
+                link: link.clone(),
+                binding,
+            }),
+            link,
+            peer,
+            failed,
+        }
     }
 
     /// Gives a provider the links it does not know yet, and takes away those that are gone.
     pub(super) async fn wire_provider(&self, id: &ComponentId) {
-        let Some(provider) = self.peer(id) else { return };
+        let Some(provider) = self.provider_end(id) else {
+            return;
+        };
         let old = {
-            let known = self.links.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = self
+                .links
+                .known
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             known.get(id).cloned().unwrap_or_default()
         };
         let mut new = BTreeMap::new();
-        for link in self.parts.records.links_of(id) {
-            let key = link.key();
-            let token = self.token(&link.source_id);
-            let resolved = self.resolve(link, token.as_deref()).await;
+        for resolved in self.provider_links(id).await {
+            let key = resolved.link.key();
             if let Some(known) = old.get(&key).filter(|known| equal(known, &resolved)) {
                 new.insert(key, known.clone());
-                continue;
-            }
-            let resolved = Arc::new(resolved);
-            let put = tokio::time::timeout(LINK_WAIT, provider.put_link(resolved.clone())).await;
-            match put {
-                Ok(Ok(())) => {
-                    new.insert(key, resolved);
-                }
-                Ok(Err(error)) => {
-                    let Link { source_id, target, name, .. } = &resolved.link;
-                    tracing::warn!(provider = %id, source = %source_id, %target, %name, %error, "the provider refused a link");
-                }
-                Err(_) => tracing::warn!(provider = %id, waited = ?LINK_WAIT, "the provider did not take a link in time"),
+            } else if offer(id, &provider, &resolved).await {
+                new.insert(key, resolved);
             }
         }
         for key in old.keys().filter(|key| !new.contains_key(*key)) {
-            if !self.parts.records.links_of(id).iter().any(|link| link.is(key)) {
+            if !self
+                .parts
+                .records
+                .links_of(id)
+                .iter()
+                .any(|link| link.is(key))
+            {
                 provider.delete_link(key).await;
             }
         }
-        self.links.known.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), new);
+        let changed = new.len() != old.len()
+            || new
+                .iter()
+                .any(|(key, link)| !old.get(key).is_some_and(|o| Arc::ptr_eq(o, link)));
+        if changed {
+            provider.serve_links(&new.values().cloned().collect::<Vec<_>>());
+        }
+        self.links
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.clone(), new);
+    }
+
+    /// Notes the links that a provider was started with.
+    pub(super) fn note_links(&self, id: &ComponentId, links: &[Arc<ResolvedLink>]) {
+        let known = links
+            .iter()
+            .map(|link| (link.link.key(), link.clone()))
+            .collect();
+        self.links
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.clone(), known);
+    }
+
+    /// Every link with this provider at one end, resolved.
+    pub(super) async fn provider_links(&self, id: &ComponentId) -> Vec<Arc<ResolvedLink>> {
+        let mut links = Vec::new();
+        for link in self.parts.records.links_of(id) {
+            let token = self.token(&link.source_id);
+            links.push(Arc::new(self.resolve(link, token.as_deref()).await));
+        }
+        links
     }
 
     /// A link with its configs merged and its secrets fetched. What cannot be had is left out.
     async fn resolve(&self, link: Link, token: Option<&str>) -> ResolvedLink {
         let source = self.parts.configs.merged(&link.source_config);
         let target = self.parts.configs.merged(&link.target_config);
-        let source_secrets = self.link_secrets(&link, &link.source_config, source.secrets, token).await;
-        let target_secrets = self.link_secrets(&link, &link.target_config, target.secrets, token).await;
-        ResolvedLink { link, source_config: source.config, target_config: target.config, source_secrets, target_secrets }
+        let source_secrets = self
+            .link_secrets(&link, &link.source_config, source.secrets, token)
+            .await;
+        let target_secrets = self
+            .link_secrets(&link, &link.target_config, target.secrets, token)
+            .await;
+        ResolvedLink {
+            link,
+            source_config: source.config,
+            target_config: target.config,
+            source_secrets,
+            target_secrets,
+        }
     }
 
     async fn link_secrets(
@@ -225,7 +336,11 @@ impl Workloads {
         if !names.iter().any(ConfigName::is_secret) {
             return Secrets::new();
         }
-        let entity = Entity { id: link.source_id.as_str(), token, application: None };
+        let entity = Entity {
+            id: link.source_id.as_str(),
+            token,
+            application: None,
+        };
         match self.parts.secrets.fetch(&references, entity).await {
             Ok(secrets) => secrets,
             Err(error) => {

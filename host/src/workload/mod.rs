@@ -23,8 +23,12 @@ use tokio_util::sync::CancellationToken;
 use crate::capability::{BuiltinProvider, Builtins, HttpIngress, Remote};
 use crate::directory::Directory;
 use crate::inventory::{Command, Effect, Inventory};
-use crate::lattice::{Configs, Connection, Events, Identity, Policy, Records, SecretsClient, Turns};
+use crate::lattice::{
+    Configs, Connection, Events, Identity, Policy, Records, SecretsClient, Turns,
+};
 use crate::oci::Fetcher;
+use crate::provider::ProviderContext;
+use crate::rpc::Server;
 use crate::runtime::{RunningComponent, Runtime};
 use crate::task::Tasks;
 
@@ -62,6 +66,10 @@ pub struct Parts {
     pub directory: Arc<Directory>,
     /// The way to what runs elsewhere.
     pub remote: Arc<dyn Remote>,
+    /// The way from elsewhere to what runs here.
+    pub server: Server,
+    /// What external providers have in common.
+    pub external: ProviderContext,
     /// HTTP listeners.
     pub http: Arc<HttpIngress>,
     /// Official provider images run as built-ins.
@@ -120,7 +128,12 @@ impl Workloads {
 
     /// Calls running now.
     pub fn in_flight(&self) -> usize {
-        self.parts.directory.components().iter().map(|component| component.in_flight()).sum()
+        self.parts
+            .directory
+            .components()
+            .iter()
+            .map(|component| component.in_flight())
+            .sum()
     }
 
     /// Other hosts' calls go elsewhere from now on.
@@ -130,7 +143,12 @@ impl Workloads {
 
     /// Looks at, or changes, the inventory.
     pub fn inventory<R>(&self, look: impl FnOnce(&mut Inventory) -> R) -> R {
-        look(&mut self.inventory.lock().unwrap_or_else(PoisonError::into_inner))
+        look(
+            &mut self
+                .inventory
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// True if anything runs here.
@@ -174,9 +192,14 @@ impl Workloads {
     pub async fn joined(self: &Arc<Self>) {
         self.from_disk.store(false, Ordering::SeqCst);
         let urls: Vec<_> = self.inventory(|now| {
-            let components = now.components().map(|(id, component)| (id.clone(), component.image_ref.clone()));
+            let components = now
+                .components()
+                .map(|(id, component)| (id.clone(), component.image_ref.clone()));
             let providers = now.providers().map(|(id, provider)| {
-                (id.clone(), proto::reference::without_scheme(&provider.image_ref).to_owned())
+                (
+                    id.clone(),
+                    proto::reference::without_scheme(&provider.image_ref).to_owned(),
+                )
             });
             components.chain(providers).collect()
         });
@@ -188,7 +211,9 @@ impl Workloads {
     async fn carry_out(self: &Arc<Self>, command: Command) {
         let mut effects = VecDeque::from(self.inventory(|now| now.apply(command)));
         while let Some(effect) = effects.pop_front() {
-            let Some(outcome) = self.perform(effect).await else { continue };
+            let Some(outcome) = self.perform(effect).await else {
+                continue;
+            };
             for effect in self.inventory(|now| now.apply(outcome)).into_iter().rev() {
                 effects.push_front(effect);
             }
@@ -218,6 +243,15 @@ impl Workloads {
         }
     }
 
+    /// Waits until the NATS server knows of new subscriptions; cut off, there is nothing to wait for.
+    async fn rpc_settled(&self) {
+        if self.parts.rpc.is_up() && !self.parts.rpc.settled().await {
+            tracing::warn!(
+                "NATS has not confirmed the subscriptions of what was started; calls may come late"
+            );
+        }
+    }
+
     /// Makes the lattice's record of something that runs here. It can wait where NATS cannot.
     async fn ensure_record(&self, id: &ComponentId, url: &str) {
         if !self.parts.ctl.is_up() {
@@ -231,7 +265,12 @@ impl Workloads {
     /// Takes no more commands, lets the calls of components end and shuts providers down.
     pub async fn shutdown(self: &Arc<Self>, grace: Duration) {
         self.stopping.cancel();
-        let components = std::mem::take(&mut *self.components.lock().unwrap_or_else(PoisonError::into_inner));
+        let components = std::mem::take(
+            &mut *self
+                .components
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         join_all(components.into_iter().map(|(id, running)| {
             let own = self.clone();
             async move {
@@ -242,7 +281,12 @@ impl Workloads {
             }
         }))
         .await;
-        let providers = std::mem::take(&mut *self.providers.lock().unwrap_or_else(PoisonError::into_inner));
+        let providers = std::mem::take(
+            &mut *self
+                .providers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         join_all(providers.into_iter().map(|(id, running)| {
             let own = self.clone();
             async move {
@@ -259,7 +303,10 @@ impl Workloads {
     }
 
     fn running_component(&self, id: &ComponentId) -> Option<Arc<RunningComponent>> {
-        let components = self.components.lock().unwrap_or_else(PoisonError::into_inner);
+        let components = self
+            .components
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         components.get(id).map(|running| running.component.clone())
     }
 }

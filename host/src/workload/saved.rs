@@ -71,8 +71,15 @@ impl Saved {
 
     /// True if any of them carries this annotation.
     pub fn has_mark(&self, key: &str, value: &str) -> bool {
-        let components = self.components.values().map(|component| &component.annotations);
-        let mut all = components.chain(self.providers.values().map(|provider| &provider.annotations));
+        let components = self
+            .components
+            .values()
+            .map(|component| &component.annotations);
+        let mut all = components.chain(
+            self.providers
+                .values()
+                .map(|provider| &provider.annotations),
+        );
         all.any(|marks| marks.get(key).is_some_and(|mark| mark == value))
     }
 }

@@ -126,7 +126,8 @@ impl Control {
         }
         let mut all = SelectAll::new();
         let client = parts.connection.client();
-        for wanted in host_subscriptions(&parts.prefix, &parts.identity.lattice, &parts.identity.id) {
+        for wanted in host_subscriptions(&parts.prefix, &parts.identity.lattice, &parts.identity.id)
+        {
             let skip = match wanted.purpose {
                 Purpose::Requests => false,
                 Purpose::ComponentAuction => !parts.auctions.components,
@@ -141,7 +142,11 @@ impl Control {
             };
             all.push(subscribed.map_err(|error| TaskError::from_error(&error))?);
         }
-        client.flush().await.map_err(|error| TaskError::from_error(&error))?;
+        if !parts.connection.settled().await {
+            return Err(TaskError(
+                "NATS does not confirm the subscriptions for control requests".into(),
+            ));
+        }
         parts.workloads.joined().await;
         parts.ready.send_replace(true);
         if !self.0.announced.swap(true, Ordering::SeqCst) {
@@ -199,7 +204,9 @@ impl Inner {
         let length = message.payload.len();
         if length > BODY_BYTES_MAX {
             tracing::warn!(subject = %message.subject, length, "an oversized control request was refused");
-            return Err(CtlResponse::error(format!("the request has {length} bytes, at most {BODY_BYTES_MAX} are taken")));
+            return Err(CtlResponse::error(format!(
+                "the request has {length} bytes, at most {BODY_BYTES_MAX} are taken"
+            )));
         }
         CtlSubject::parse(&self.parts.prefix, message.subject.as_str()).map_err(|error| {
             tracing::warn!(subject = %message.subject, %error, "an unknown control request was refused");
@@ -208,7 +215,9 @@ impl Inner {
     }
 
     async fn reply(&self, message: &Message, answer: CtlResponse) {
-        let Some(reply) = message.reply.clone() else { return };
+        let Some(reply) = message.reply.clone() else {
+            return;
+        };
         let bytes = match serde_json::to_vec(&answer) {
             Ok(bytes) => bytes,
             Err(error) => return tracing::warn!(%error, "an answer could not be written"),

@@ -8,11 +8,14 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use proto::Labels;
 use proto::ctl::{
-    ComponentAuctionAck, ComponentAuctionRequest, CtlResponse, DeleteLinkRequest, HostLabel, HostLabelIdentifier,
-    ProviderAuctionAck, ProviderAuctionRequest, RegistryCredential, ScaleComponentCommand, StartProviderCommand,
-    StopHostCommand, StopProviderCommand, UpdateComponentCommand, is_builtin_label,
+    ComponentAuctionAck, ComponentAuctionRequest, CtlResponse, DeleteLinkRequest, HostLabel,
+    HostLabelIdentifier, ProviderAuctionAck, ProviderAuctionRequest, RegistryCredential,
+    ScaleComponentCommand, StartProviderCommand, StopHostCommand, StopProviderCommand,
+    UpdateComponentCommand, is_builtin_label,
 };
-use proto::event::{ConfigDeleted, ConfigSet, LabelsChanged, LinkdefDeleted, LinkdefSet, LinkdefSetFailed};
+use proto::event::{
+    ConfigDeleted, ConfigSet, LabelsChanged, LinkdefDeleted, LinkdefSet, LinkdefSetFailed,
+};
 use proto::id::ConfigName;
 use proto::link::{InterfaceLinkDefinition, Link};
 use proto::subject::{Ctl, ProviderRequest, ProviderSubject};
@@ -62,27 +65,36 @@ impl Inner {
             Ctl::StopProvider(_) => self.stop_provider(&body),
             Ctl::PutLabel(_) => self.put_label(&body),
             Ctl::DeleteLabel(_) => self.delete_label(&body),
-            Ctl::PutLink => {
-                read(&body, "wrpc link definition").map(|link| async move { Some(self.put_link(link).await) }.boxed())
-            }
+            Ctl::PutLink => read(&body, "wrpc link definition")
+                .map(|link| async move { Some(self.put_link(link).await) }.boxed()),
             Ctl::DeleteLink => read(&body, "wrpc link definition")
                 .map(|request| async move { Some(self.delete_link(request).await) }.boxed()),
             Ctl::GetLinks => Ok(now(value(self.parts.records.links()))),
             Ctl::GetClaims => Ok(now(value(self.parts.records.claims()))),
-            Ctl::PutConfig(name) => Ok(async move { Some(self.put_config(name, &body).await) }.boxed()),
+            Ctl::PutConfig(name) => {
+                Ok(async move { Some(self.put_config(name, &body).await) }.boxed())
+            }
             Ctl::GetConfig(name) => Ok(async move { Some(self.get_config(name).await) }.boxed()),
-            Ctl::DeleteConfig(name) => Ok(async move { Some(self.delete_config(name).await) }.boxed()),
+            Ctl::DeleteConfig(name) => {
+                Ok(async move { Some(self.delete_config(name).await) }.boxed())
+            }
             Ctl::PutRegistries => self.put_registries(&body),
         };
         begun.unwrap_or_else(now)
     }
 
     fn stop_host(&self, body: &[u8]) -> Result<Answer, CtlResponse> {
-        let request: StopHostCommand =
-            if body.is_empty() { StopHostCommand::default() } else { read(body, "stop command")? };
+        let request: StopHostCommand = if body.is_empty() {
+            StopHostCommand::default()
+        } else {
+            read(body, "stop command")?
+        };
         let own = self.parts.identity.id.as_str();
         if !request.host_id.is_empty() && request.host_id != own {
-            return Err(CtlResponse::error(format!("invalid host_id [{}]", request.host_id)));
+            return Err(CtlResponse::error(format!(
+                "invalid host_id [{}]",
+                request.host_id
+            )));
         }
         let stop = self.parts.stop_host.clone();
         stop(request.timeout.map(Duration::from_millis));
@@ -91,12 +103,17 @@ impl Inner {
 
     fn fits(&self, constraints: &BTreeMap<String, String>) -> bool {
         let labels = self.parts.identity.labels.load();
-        constraints.iter().all(|(key, value)| labels.get(key) == Some(value))
+        constraints
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
     }
 
     fn auction_component(&self, body: &[u8]) -> Result<Answer, CtlResponse> {
         let request: ComponentAuctionRequest = read(body, "component auction command")?;
-        let running = self.parts.workloads.inventory(|now| now.component(&request.component_id).is_some());
+        let running = self
+            .parts
+            .workloads
+            .inventory(|now| now.component(&request.component_id).is_some());
         if running || !self.fits(&request.constraints) {
             return Ok(std::future::ready(None).boxed());
         }
@@ -110,7 +127,10 @@ impl Inner {
 
     fn auction_provider(&self, body: &[u8]) -> Result<Answer, CtlResponse> {
         let request: ProviderAuctionRequest = read(body, "provider auction command")?;
-        let running = self.parts.workloads.inventory(|now| now.provider(&request.provider_id).is_some());
+        let running = self
+            .parts
+            .workloads
+            .inventory(|now| now.provider(&request.provider_id).is_some());
         if running || !self.fits(&request.constraints) {
             return Ok(std::future::ready(None).boxed());
         }
@@ -126,7 +146,8 @@ impl Inner {
         let request: ScaleComponentCommand = read(body, "component scale command")?;
         let workloads = &self.parts.workloads;
         let reply = workloads.inventory(|now| {
-            now.admit(request.fence.as_ref()).map_err(|error| CtlResponse::error(error.to_string()))?;
+            now.admit(request.fence.as_ref())
+                .map_err(|error| CtlResponse::error(error.to_string()))?;
             Ok(now.scale_reply(&request))
         })?;
         workloads.submit(request.component_id.clone(), Command::Scale(request));
@@ -137,7 +158,8 @@ impl Inner {
         let request: UpdateComponentCommand = read(body, "component update command")?;
         let workloads = &self.parts.workloads;
         let reply = workloads.inventory(|now| {
-            now.admit(request.fence.as_ref()).map_err(|error| CtlResponse::error(error.to_string()))?;
+            now.admit(request.fence.as_ref())
+                .map_err(|error| CtlResponse::error(error.to_string()))?;
             Ok(now.update_reply(&request))
         })?;
         if reply.success {
@@ -150,7 +172,8 @@ impl Inner {
         let request: StartProviderCommand = read(body, "provider start command")?;
         let workloads = &self.parts.workloads;
         let reply = workloads.inventory(|now| {
-            now.admit(request.fence.as_ref()).map_err(|error| CtlResponse::error(error.to_string()))?;
+            now.admit(request.fence.as_ref())
+                .map_err(|error| CtlResponse::error(error.to_string()))?;
             Ok(now.start_provider(&request))
         })?;
         if reply.success {
@@ -163,13 +186,17 @@ impl Inner {
         let request: StopProviderCommand = read(body, "provider stop command")?;
         let workloads = &self.parts.workloads;
         workloads.inventory(|now| {
-            now.admit(request.fence.as_ref()).map_err(|error| CtlResponse::error(error.to_string()))?;
+            now.admit(request.fence.as_ref())
+                .map_err(|error| CtlResponse::error(error.to_string()))?;
             match now.provider(&request.provider_id) {
                 Some(_) => Ok(()),
                 None => Err(CtlResponse::error("provider with that ID is not running")),
             }
         })?;
-        let done = workloads.submit(request.provider_id.clone(), Command::StopProvider(request.provider_id));
+        let done = workloads.submit(
+            request.provider_id.clone(),
+            Command::StopProvider(request.provider_id),
+        );
         Ok(async move {
             // An error means that the work ended without a word, which is an end, too.
             let _ = done.await;
@@ -188,7 +215,10 @@ impl Inner {
         let labels = Labels::clone(&self.parts.identity.labels.load());
         async move {
             let host_id = self.parts.identity.id.clone();
-            self.parts.events.publish(LabelsChanged { host_id, labels }).await;
+            self.parts
+                .events
+                .publish(LabelsChanged { host_id, labels })
+                .await;
             Some(CtlResponse::ok(message))
         }
         .boxed()
@@ -197,7 +227,9 @@ impl Inner {
     fn put_label(self: Arc<Self>, body: &[u8]) -> Result<Answer, CtlResponse> {
         let HostLabel { key, value } = read(body, "put label request")?;
         if is_builtin_label(&key) {
-            return Err(CtlResponse::error("hostcore.* labels cannot be set dynamically"));
+            return Err(CtlResponse::error(
+                "hostcore.* labels cannot be set dynamically",
+            ));
         }
         Ok(self.relabel("successfully put label", |labels| {
             labels.insert(key.clone(), value.clone());
@@ -207,10 +239,14 @@ impl Inner {
     fn delete_label(self: Arc<Self>, body: &[u8]) -> Result<Answer, CtlResponse> {
         let HostLabelIdentifier { key } = read(body, "delete label request")?;
         if is_builtin_label(&key) {
-            return Err(CtlResponse::error("hostcore.* labels cannot be set dynamically"));
+            return Err(CtlResponse::error(
+                "hostcore.* labels cannot be set dynamically",
+            ));
         }
         if !self.parts.identity.labels.load().contains_key(&key) {
-            return Ok(now(CtlResponse::ok("successfully deleted label (no such label)")));
+            return Ok(now(CtlResponse::ok(
+                "successfully deleted label (no such label)",
+            )));
         }
         Ok(self.relabel("successfully deleted label", |labels| {
             labels.remove(&key);
@@ -226,7 +262,13 @@ impl Inner {
             Err(error) => {
                 let said = error.to_string();
                 tracing::warn!(source = %link.source_id, target = %link.target, error = error_chain(&error), "link refused");
-                self.parts.events.publish(LinkdefSetFailed { link, error: said.clone() }).await;
+                self.parts
+                    .events
+                    .publish(LinkdefSetFailed {
+                        link,
+                        error: said.clone(),
+                    })
+                    .await;
                 CtlResponse::error(said)
             }
         }
@@ -255,7 +297,9 @@ impl Inner {
     async fn delete_link(&self, request: DeleteLinkRequest) -> CtlResponse {
         let key = request.key();
         let link = match self.parts.records.delete_link(&key).await {
-            Ok(Deleted::NoRecord) => return CtlResponse::ok("successfully deleted link (spec doesn't exist)"),
+            Ok(Deleted::NoRecord) => {
+                return CtlResponse::ok("successfully deleted link (spec doesn't exist)");
+            }
             Ok(Deleted::Link(link)) => link,
             Err(error) => return CtlResponse::error(error.to_string()),
         };
@@ -263,7 +307,10 @@ impl Inner {
             let resolved = InterfaceLinkDefinition::without_config(link);
             self.tell_ends(&resolved, ProviderRequest::DeleteLink).await;
         }
-        self.parts.events.publish(LinkdefDeleted::new(&key, link.as_deref())).await;
+        self.parts
+            .events
+            .publish(LinkdefDeleted::new(&key, link.as_deref()))
+            .await;
         CtlResponse::ok("successfully deleted link")
     }
 
@@ -274,8 +321,14 @@ impl Inner {
             Err(error) => return tracing::warn!(%error, "a link could not be written"),
         };
         for end in [&link.source_id, &link.target] {
-            let subject = ProviderSubject::new(self.parts.identity.lattice.clone(), end.clone(), request);
-            let sent = self.parts.rpc.client().publish(subject.to_string(), bytes.clone()).await;
+            let subject =
+                ProviderSubject::new(self.parts.identity.lattice.clone(), end.clone(), request);
+            let sent = self
+                .parts
+                .rpc
+                .client()
+                .publish(subject.to_string(), bytes.clone())
+                .await;
             if let Err(error) = sent {
                 tracing::warn!(%end, %error, "the end of a link was not told of it");
             }
@@ -290,7 +343,10 @@ impl Inner {
         if let Err(error) = self.parts.configs.put(&name, body.to_vec()).await {
             return CtlResponse::error(error.to_string());
         }
-        self.parts.events.publish(ConfigSet { config_name: name }).await;
+        self.parts
+            .events
+            .publish(ConfigSet { config_name: name })
+            .await;
         CtlResponse::ok("successfully put config")
     }
 
@@ -306,15 +362,25 @@ impl Inner {
         if let Err(error) = self.parts.configs.delete(&name).await {
             return CtlResponse::error(error.to_string());
         }
-        self.parts.events.publish(ConfigDeleted { config_name: name }).await;
+        self.parts
+            .events
+            .publish(ConfigDeleted { config_name: name })
+            .await;
         CtlResponse::ok("successfully deleted config")
     }
 
     fn put_registries(&self, body: &[u8]) -> Result<Answer, CtlResponse> {
         let registries: BTreeMap<String, RegistryCredential> = read(body, "registries")?;
         for (registry, credential) in registries {
-            let RegistryCredential { username, password, token, .. } = credential;
-            self.parts.fetcher.set_credential(&registry, Credential::from_parts(username, password, token));
+            let RegistryCredential {
+                username,
+                password,
+                token,
+                ..
+            } = credential;
+            self.parts
+                .fetcher
+                .set_credential(&registry, Credential::from_parts(username, password, token));
         }
         Ok(now(CtlResponse::ok("successfully put registries")))
     }

@@ -1,0 +1,7 @@
+//! Whole hosts against a real NATS server.
+
+mod control;
+mod edge;
+mod harness;
+mod links;
+mod workloads;
