@@ -442,6 +442,12 @@ pub struct StatusDetail {
     pub notes: Vec<String>,
 }
 
+/// For serde, which hands a reference.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 /// One component or provider of an application.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComponentDetail {
@@ -460,6 +466,9 @@ pub struct ComponentDetail {
     /// Host by host.
     #[serde(default)]
     pub hosts: Vec<HostDetail>,
+    /// Hosts that are left out because there are so many; all of them are well.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub omitted: u32,
     /// Groups of hosts that cannot take their share.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unmet: Vec<UnmetRequirement>,
@@ -480,7 +489,10 @@ pub struct HostDetail {
     pub desired: u32,
     /// Instances that do.
     pub running: u32,
-    /// `running`, `starting`, `scaling`, `updating`, `stopping`, `failed`, `waiting`, `unhealthy`.
+    /// How often the host had to start it again since it was asked to run it (providers).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restarts: u32,
+    /// `running`, `restarting`, `starting`, `scaling`, `updating`, `stopping`, `failed`, `waiting`, `unhealthy`.
     pub state: String,
     /// The image that runs, if it is not the one that should.
     #[serde(default, skip_serializing_if = "Option::is_none")]

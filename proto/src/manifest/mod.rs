@@ -84,7 +84,7 @@ pub fn check(text: &str, format: Format) -> Checked {
             let manifest = reader.manifest(&node);
             (Some(node), manifest, reader.problems)
         }
-        Err(problem) => (None, None, vec![problem]),
+        Err(problem) => (None, None, vec![*problem]),
     };
     let failed = problems.iter().any(|problem| problem.level == Level::Error);
     if let Some(manifest) = manifest.as_ref().filter(|_| !failed) {

@@ -42,7 +42,7 @@ pub(super) enum Value {
 
 impl Node {
     /// Reads YAML (and JSON, which is YAML but for odd corners).
-    pub(super) fn from_yaml(text: &str) -> Result<Self, Problem> {
+    pub(super) fn from_yaml(text: &str) -> Result<Self, Box<Problem>> {
         size(text)?;
         let options = serde_yaml::options! {
             with_snippet: false,
@@ -63,13 +63,13 @@ impl Node {
                     .location()
                     .and_then(|at| position(at.line(), at.column()));
                 problem.hint = syntax_hint(text, problem.at, &problem.message);
-                Err(problem)
+                Err(Box::new(problem))
             }
         }
     }
 
     /// Reads JSON.
-    pub(super) fn from_json(text: &str) -> Result<Self, Problem> {
+    pub(super) fn from_json(text: &str) -> Result<Self, Box<Problem>> {
         size(text)?;
         // The JSON is checked as JSON, then read as YAML for the places; what YAML does not take
         // (a tab in an odd place) is kept without places.
@@ -79,7 +79,7 @@ impl Node {
                 line: error.line(),
                 column: error.column().max(1),
             });
-            problem
+            Box::new(problem)
         })?;
         Ok(Self::from_yaml(text).unwrap_or_else(|_| Self::from_value(&value)))
     }
@@ -173,7 +173,7 @@ impl Node {
     }
 }
 
-fn size(text: &str) -> Result<(), Problem> {
+fn size(text: &str) -> Result<(), Box<Problem>> {
     if text.len() <= BYTES_MAX {
         return Ok(());
     }
@@ -181,8 +181,10 @@ fn size(text: &str) -> Result<(), Problem> {
         "the manifest has {} bytes, more than the {BYTES_MAX} allowed",
         text.len()
     );
-    Err(Problem::new(ProblemKind::Syntax, "", message)
-        .hint("keep data out of the manifest: put it in a config or an image"))
+    let problem = Problem::new(ProblemKind::Syntax, "", message);
+    Err(Box::new(problem.hint(
+        "keep data out of the manifest: put it in a config or an image",
+    )))
 }
 
 fn position(line: u64, column: u64) -> Option<Position> {

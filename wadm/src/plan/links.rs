@@ -274,14 +274,13 @@ impl LinkPlan {
             );
         }
         let subject = Subject::Link(link.key());
-        if let Some(failure) = cx.pending.failure(&subject) {
-            if cx.pending.must_wait(&subject, None, cx.now) {
-                self.wake = Some(
-                    self.wake
-                        .map_or(failure.retry_at, |before| before.min(failure.retry_at)),
-                );
-                return StatusInfo::new(StatusType::Failed, failure.error.clone());
-            }
+        let failure = cx.pending.failure(&subject);
+        if let Some(failure) = failure.filter(|_| cx.pending.must_wait(&subject, None, cx.now)) {
+            self.wake = Some(
+                self.wake
+                    .map_or(failure.retry_at, |before| before.min(failure.retry_at)),
+            );
+            return StatusInfo::new(StatusType::Failed, failure.error.clone());
         }
         if !busy.contains(&link.source_id) {
             match present.iter().find(|other| other.conflicts_with(link)) {

@@ -12,6 +12,7 @@ mod pending;
 mod placement;
 mod preview;
 mod reason;
+mod rollback;
 #[cfg(test)]
 mod tests;
 mod workload;
@@ -114,8 +115,15 @@ fn application(cx: &Context<'_>, name: &str, plan: &mut Plan) {
         moving |= !configs.commands.is_empty();
         plan.commands.extend(configs.commands);
         for workload in &desired.workloads {
+            let back = rollback::previous(cx, app, workload);
+            let workload = back.as_ref().map_or(workload, |back| &back.workload);
             let missing = configs::missing(cx, desired, workload.config.iter());
-            let decided = workload::decide(cx, name, workload, &missing);
+            let mut decided = workload::decide(cx, name, workload, &missing);
+            if let Some(back) = &back {
+                // What the earlier version needs stays, and the status tells why.
+                outdated = true;
+                decided.status.status = back.status(&decided.status.status);
+            }
             moving |= !decided.settled
                 && decided.status.status.kind == proto::wadm_api::StatusType::Reconciling;
             outdated |= decided.outdated;

@@ -367,6 +367,8 @@ impl Pending {
         };
         match subject {
             Subject::Workload(host, id) => {
+                // What runs there still is what ran before: it says nothing about this attempt.
+                self.started.remove(&(host.clone(), id.clone()));
                 self.failures.entry(id).or_default().insert(host, failure);
             }
             other => {

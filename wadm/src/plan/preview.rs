@@ -227,14 +227,13 @@ impl View {
                     Some(before) if !update => before.image.clone(),
                     _ => image.clone(),
                 };
-                let instance = Instance {
-                    kind: Kind::Component,
+                let instance = Instance::new(
+                    Kind::Component,
                     image,
-                    count: *count,
-                    annotations: annotations.clone(),
-                    health: crate::view::Health::Unknown,
-                    since: Time::default(),
-                };
+                    *count,
+                    annotations.clone(),
+                    Time::default(),
+                );
                 self.pretend_instance(host, id, (*count > 0).then_some(instance), now);
             }
             Command::StartProvider {
@@ -244,14 +243,13 @@ impl View {
                 annotations,
                 ..
             } => {
-                let instance = Instance {
-                    kind: Kind::Provider,
-                    image: proto::reference::without_scheme(image).to_owned(),
-                    count: 1,
-                    annotations: annotations.clone(),
-                    health: crate::view::Health::Unknown,
-                    since: Time::default(),
-                };
+                let instance = Instance::new(
+                    Kind::Provider,
+                    proto::reference::without_scheme(image).to_owned(),
+                    1,
+                    annotations.clone(),
+                    Time::default(),
+                );
                 self.pretend_instance(host, id, Some(instance), now);
             }
             Command::StopProvider { host, id } => self.pretend_instance(host, id, None, now),

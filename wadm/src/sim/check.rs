@@ -207,7 +207,7 @@ impl World {
             }
         }
         // Daemons in spreads that overlap are shared out as the hosts allow.
-        if total != wanted && !(workload.daemon && !self.disjoint(workload)) {
+        if total != wanted && (!workload.daemon || self.disjoint(workload)) {
             wrong.push(format!(
                 "{} runs {total} times instead of {wanted}",
                 workload.id

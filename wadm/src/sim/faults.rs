@@ -241,6 +241,14 @@ impl World {
                 self.fault(Fault::BootHost(index));
             }
         }
+        // A version that was given up stays so until someone asks for another try.
+        let goes_back = |component: &proto::manifest::Component| {
+            component.rollout().is_none_or(|rollout| rollout.rollback)
+        };
+        let mut deployed = self.store.deployed.values();
+        if deployed.any(|manifest| manifest.spec.components.iter().any(goes_back)) {
+            self.fault(Fault::Retry);
+        }
         self.note(|| "-- all is well again".to_owned());
     }
 }
@@ -279,13 +287,14 @@ pub(super) fn manifest(name: &str, rng: &mut Rng) -> Arc<Manifest> {
         "namespace": "wasi", "package": "keyvalue", "interfaces": ["store"],
         "target": {"name": target, "config": [{"name": "link", "properties": {"bucket": rng.between(1, 3).to_string()}}]}
     }});
+    let rollout = json!({"type": "rollout", "properties": {"rollback": rng.percent(50)}});
     let mut components = vec![json!({
         "name": "web", "type": "component",
         "properties": {
             "image": format!("{name}-web:{}", rng.between(1, 2)),
             "config": if rng.percent(50) { json!([{"name": "c", "properties": {"k": rng.between(1, 2).to_string()}}]) } else { json!([]) }
         },
-        "traits": [scaler(rng), link]
+        "traits": [scaler(rng), link, rollout]
     })];
     for provider in ["kv", "cache"] {
         if target == provider || rng.percent(20) {

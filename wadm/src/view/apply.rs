@@ -442,14 +442,13 @@ impl View {
             self.set_instance(id, &data.component_id, None, now, changes);
             return;
         }
-        let instance = Instance {
-            kind: Kind::Component,
-            image: data.image_ref.clone(),
-            count: data.max_instances,
-            annotations: data.annotations.clone(),
-            health: Health::Unknown,
-            since: now,
-        };
+        let instance = Instance::new(
+            Kind::Component,
+            data.image_ref.clone(),
+            data.max_instances,
+            data.annotations.clone(),
+            now,
+        );
         // An event of a running component shows the marks as they were before; only the inventory
         // shows them as they are.
         if self
@@ -473,14 +472,13 @@ impl View {
         self.touch(id, now, changes);
         self.stale(id);
         if self.is_new(id, &data.provider_id, sent) {
-            let instance = Instance {
-                kind: Kind::Provider,
-                image: data.image_ref.clone(),
-                count: 1,
-                annotations: data.annotations.clone(),
-                health: Health::Unknown,
-                since: now,
-            };
+            let instance = Instance::new(
+                Kind::Provider,
+                data.image_ref.clone(),
+                1,
+                data.annotations.clone(),
+                now,
+            );
             self.set_instance(id, &data.provider_id, Some(instance), now, changes);
         }
     }
@@ -536,6 +534,14 @@ impl View {
                 instance.since = before.since;
                 instance.health = before.health;
             }
+            if let Some(before) = &before {
+                let again = instance.restarts > before.restarts;
+                instance.restarted_at = if again {
+                    Some(now)
+                } else {
+                    before.restarted_at
+                };
+            }
             instance
         });
         if before == instance {
@@ -543,7 +549,6 @@ impl View {
                 .extend(instance.map(|instance| (id.clone(), instance)));
             return;
         }
-        let _ = now;
         changes.workloads.insert((host_id.clone(), id.clone()));
         let key = (host_id.clone(), id.clone());
         if let Some(app) = before.as_ref().and_then(Instance::application) {
@@ -619,14 +624,13 @@ fn instances(inventory: &HostInventory, now: Time) -> BTreeMap<ComponentId, Inst
         .iter()
         .filter(|component| component.max_instances > 0)
         .map(|component| {
-            let instance = Instance {
-                kind: Kind::Component,
-                image: component.image_ref.clone(),
-                count: component.max_instances,
-                annotations: component.annotations.clone().unwrap_or_default(),
-                health: Health::Unknown,
-                since: now,
-            };
+            let instance = Instance::new(
+                Kind::Component,
+                component.image_ref.clone(),
+                component.max_instances,
+                component.annotations.clone().unwrap_or_default(),
+                now,
+            );
             (component.id.clone(), instance)
         });
     let providers = inventory.providers.iter().map(|provider| {
@@ -635,13 +639,10 @@ fn instances(inventory: &HostInventory, now: Time) -> BTreeMap<ComponentId, Inst
             .as_deref()
             .map(without_scheme)
             .unwrap_or_default();
+        let annotations = provider.annotations.clone().unwrap_or_default();
         let instance = Instance {
-            kind: Kind::Provider,
-            image: image.to_owned(),
-            count: 1,
-            annotations: provider.annotations.clone().unwrap_or_default(),
-            health: Health::Unknown,
-            since: now,
+            restarts: provider.restarts.unwrap_or_default(),
+            ..Instance::new(Kind::Provider, image, 1, annotations, now)
         };
         (provider.id.clone(), instance)
     });

@@ -50,9 +50,34 @@ pub struct Instance {
     pub health: Health,
     /// When it was first seen like this.
     pub since: Time,
+    /// How often its host had to start it again, by the host's own count. Providers only.
+    pub restarts: u32,
+    /// When that was last noticed.
+    pub restarted_at: Option<Time>,
 }
 
 impl Instance {
+    /// Something seen for the first time.
+    #[must_use]
+    pub fn new(
+        kind: Kind,
+        image: impl Into<String>,
+        count: u32,
+        annotations: Annotations,
+        since: Time,
+    ) -> Self {
+        Self {
+            kind,
+            image: image.into(),
+            count,
+            annotations,
+            health: Health::Unknown,
+            since,
+            restarts: 0,
+            restarted_at: None,
+        }
+    }
+
     /// The application in the marks; the empty name for what wadm manages for no one application.
     #[must_use]
     pub fn application(&self) -> Option<&str> {

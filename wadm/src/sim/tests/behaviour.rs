@@ -84,7 +84,11 @@ fn a_host_that_is_cut_off_is_replaced_within_five_seconds_and_gives_back_when_it
     world.run_until(world.now + 3000);
     world.fault(Fault::CutHost(1, true));
     world.run_until(world.now + 5000);
-    let elsewhere: u32 = [0, 2].iter().flat_map(|host| world.hosts[*host].components.values()).map(|c| c.count).sum();
+    let elsewhere: u32 = [0, 2]
+        .iter()
+        .flat_map(|host| world.hosts[*host].components.values())
+        .map(|c| c.count)
+        .sum();
     assert_eq!(elsewhere, 3, "{}", world.trace());
     world.run_until(world.now + 20_000);
     world.fault(Fault::CutHost(1, false));
@@ -133,7 +137,11 @@ fn a_standby_takes_over_within_fifteen_seconds_and_restarts_nothing() {
     let mut world = calm(2, 4, 3);
     deploy(&mut world, "shop", Some(app("shop", 5, "web:1")));
     settle(&mut world, 5000);
-    let leader = world.controllers.iter().position(|controller| controller.fence.is_some()).unwrap();
+    let leader = world
+        .controllers
+        .iter()
+        .position(|controller| controller.fence.is_some())
+        .unwrap();
     world.fault(Fault::CrashController(leader));
     world.fault(Fault::CrashHost(0));
     let took = settle(&mut world, 15_000);
@@ -159,7 +167,10 @@ fn attempts(world: &mut World, time: u64) -> Vec<f64> {
     let mut times: Vec<u64> = world.tally.attempts.values().flatten().copied().collect();
     times.sort_unstable();
     let first = times.first().copied().unwrap_or_default();
-    times.iter().map(|time| (time - first) as f64 / 1000.0).collect()
+    times
+        .iter()
+        .map(|time| (time - first) as f64 / 1000.0)
+        .collect()
 }
 
 #[test]
@@ -176,7 +187,11 @@ fn a_failing_image_is_tried_at_one_two_four_seconds() {
         assert!((least..least * 1.3 + 1.0).contains(pause), "{pauses:?}");
     }
     let status = &world.statuses["shop"];
-    assert!(status.status.message.contains("401 denied"), "{}", status.status.message);
+    assert!(
+        status.status.message.contains("401 denied"),
+        "{}",
+        status.status.message
+    );
     let host = &status.detail.as_ref().unwrap().components[0].hosts[0];
     assert!(host.next_retry.is_some() && host.attempts >= 8);
     // Mended, and someone asks for it: at once.
@@ -203,7 +218,11 @@ fn a_rollout_never_stops_serving() {
     deploy(&mut world, "shop", Some(app("shop", 3, "web:2")));
     for _ in 0..300 {
         world.run_until(world.now + 10);
-        let serving = world.hosts.iter().filter(|host| !host.components.is_empty()).count();
+        let serving = world
+            .hosts
+            .iter()
+            .filter(|host| !host.components.is_empty())
+            .count();
         assert_eq!(serving, 3, "{}", world.trace());
     }
     settle(&mut world, 5000);
@@ -215,13 +234,22 @@ fn a_changed_label_moves_work_within_five_seconds_and_never_stops_serving() {
     let mut manifest = serde_json::to_value(&*app("shop", 4, "web:1")).unwrap();
     manifest["spec"]["components"][0]["traits"][0]["properties"]["spread"] =
         json!([{"name": "east", "requirements": {"zone": "east"}}]);
-    deploy(&mut world, "shop", Some(Arc::new(serde_json::from_value(manifest).unwrap())));
+    deploy(
+        &mut world,
+        "shop",
+        Some(Arc::new(serde_json::from_value(manifest).unwrap())),
+    );
     settle(&mut world, 5000);
     world.fault(Fault::Label(0, "centre"));
     let from = world.now;
     loop {
         world.run_until(world.now + 10);
-        let serving: u32 = world.hosts.iter().flat_map(|host| host.components.values()).map(|c| c.count).sum();
+        let serving: u32 = world
+            .hosts
+            .iter()
+            .flat_map(|host| host.components.values())
+            .map(|c| c.count)
+            .sum();
         assert!(serving >= 4, "{}", world.trace());
         if world.differences().is_empty() {
             break;
@@ -241,5 +269,39 @@ fn what_is_removed_while_a_host_is_away_is_stopped_when_it_returns() {
     world.run_until(world.now + 30_000);
     assert!(!world.hosts[1].components.is_empty());
     world.fault(Fault::CutHost(1, false));
+    settle(&mut world, 5000);
+}
+
+#[test]
+fn a_version_that_fails_goes_back_to_the_one_before() {
+    let mut world = calm(1, 3, 1);
+    deploy(&mut world, "shop", Some(app("shop", 3, "web:1")));
+    settle(&mut world, 5000);
+    world.hosts[1].failing.insert("web:2".to_owned());
+    deploy(&mut world, "shop", Some(app("shop", 3, "web:2")));
+    for _ in 0..600 {
+        world.run_until(world.now + 100);
+        let serving = world
+            .hosts
+            .iter()
+            .filter(|host| !host.components.is_empty())
+            .count();
+        assert_eq!(serving, 3, "{}", world.trace());
+    }
+    let images: Vec<&str> = world
+        .hosts
+        .iter()
+        .flat_map(|host| host.components.values())
+        .map(|component| component.image.as_str())
+        .collect();
+    assert_eq!(images, ["web:1"; 3], "{}", world.trace());
+    let message = &world.statuses["shop"].status.message;
+    assert_eq!(
+        message,
+        "web:2 failed and went back to web:1: cannot fetch web:2: 401 denied"
+    );
+    assert_eq!(commands_in(&mut world, 60_000), 0, "{}", world.trace());
+    world.hosts[1].failing.clear();
+    world.fault(Fault::Retry);
     settle(&mut world, 5000);
 }
