@@ -27,7 +27,7 @@ use crate::restore;
 use crate::rpc::{Client, ClientOptions, Server, ServerOptions, Transport};
 use crate::runtime::{Runtime, RuntimeOptions};
 use crate::task::Tasks;
-use crate::workload::{Parts, Saver, StateFile, Wiring, Workloads};
+use crate::workload::{Parts, Rotation, Saver, StateFile, Wiring, Workloads};
 
 /// How long the tasks that speak to the lattice may take to end.
 const TASKS_GRACE: Duration = Duration::from_secs(2);
@@ -169,6 +169,7 @@ impl Host {
         self.tasks.start(parts.records.follow());
         self.tasks.start(parts.configs.follow());
         self.tasks.start(Wiring(self.workloads.clone()));
+        self.tasks.start(Rotation(self.workloads.clone()));
         self.tasks.start(Saver {
             workloads: self.workloads.clone(),
             file,

@@ -1,8 +1,11 @@
 //! Secrets of components, providers and links: which references lead to which values.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use nkeys::KeyPair;
+use proto::provider::SecretValue;
 use proto::record::SecretReference;
 use proto::{Labels, claims};
 
@@ -35,11 +38,38 @@ pub struct Entity<'a> {
     pub application: Option<&'a str>,
 }
 
+/// How long a fetched value is used without asking again: one round of wiring asks once.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How long a value that nobody asks for any more is remembered.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
 /// Fetches secrets in this host's name.
+///
+/// A backend that cannot be reached takes nothing away: what it gave last is given again.
 #[derive(Clone)]
 pub struct SecretsClient {
     client: Arc<Client>,
     configured: bool,
+    kept: Arc<Mutex<HashMap<Wanted, Kept>>>,
+}
+
+/// Who wants which secret.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Wanted {
+    token: String,
+    application: Option<String>,
+    backend: String,
+    key: String,
+    field: Option<String>,
+    version: Option<String>,
+    policy: String,
+}
+
+struct Kept {
+    value: SecretValue,
+    fetched: Instant,
+    wanted: Instant,
 }
 
 impl SecretsClient {
@@ -56,9 +86,11 @@ impl SecretsClient {
         let claims = claims::Claims::new(identity.id.as_str(), now, about);
         let token = claims.encode(&KeyPair::new_account()).unwrap_or_default();
         let configured = topic.is_some();
+        let client = Arc::new(Client::new(connection.client().clone(), topic, token));
         Self {
-            client: Arc::new(Client::new(connection.client().clone(), topic, token)),
+            client,
             configured,
+            kept: Arc::default(),
         }
     }
 
@@ -79,15 +111,68 @@ impl SecretsClient {
             let token = entity.token.ok_or_else(|| SecretsError::Unsigned {
                 entity: entity.id.to_owned(),
             })?;
-            let who = Requester {
-                entity_jwt: token.to_owned(),
-                application: entity.application.map(str::to_owned),
-            };
-            secrets.insert(
-                reference.name.clone(),
-                self.client.fetch(reference, &who).await?,
-            );
+            let value = self.fetch_one(reference, token, entity.application).await?;
+            secrets.insert(reference.name.clone(), value);
         }
         Ok(secrets)
+    }
+
+    async fn fetch_one(
+        &self,
+        reference: &SecretReference,
+        token: &str,
+        application: Option<&str>,
+    ) -> Result<SecretValue, FetchError> {
+        let wanted = Wanted {
+            token: token.to_owned(),
+            application: application.map(str::to_owned),
+            backend: reference.backend.clone(),
+            key: reference.key.clone(),
+            field: reference.field.clone(),
+            version: reference.version.clone(),
+            policy: reference.policy.clone(),
+        };
+        let last = self.last(&wanted);
+        if let Some((value, age)) = &last
+            && *age < FRESH
+        {
+            return Ok(value.clone());
+        }
+        let who = Requester {
+            entity_jwt: wanted.token.clone(),
+            application: wanted.application.clone(),
+        };
+        match self.client.fetch(reference, &who).await {
+            Ok(value) => {
+                self.keep(wanted, value.clone());
+                Ok(value)
+            }
+            Err(error @ (FetchError::NoBackend { .. } | FetchError::Unreachable { .. })) => {
+                last.map(|(value, _)| value).ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The value that was fetched last, and how long ago.
+    fn last(&self, wanted: &Wanted) -> Option<(SecretValue, Duration)> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = kept.get_mut(wanted)?;
+        kept.wanted = Instant::now();
+        Some((kept.value.clone(), kept.fetched.elapsed()))
+    }
+
+    fn keep(&self, wanted: Wanted, value: SecretValue) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|_, kept| kept.wanted.elapsed() < REMEMBERED);
+        let now = Instant::now();
+        kept.insert(
+            wanted,
+            Kept {
+                value,
+                fetched: now,
+                wanted: now,
+            },
+        );
     }
 }

@@ -6,6 +6,7 @@
 mod component;
 mod links;
 mod provider;
+mod rotation;
 mod saved;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -33,6 +34,7 @@ use crate::runtime::{RunningComponent, Runtime};
 use crate::task::Tasks;
 
 pub use links::Wiring;
+pub use rotation::Rotation;
 pub use saved::{Saved, Saver, StateFile};
 
 /// How long the calls of a component that was stopped or replaced may go on.
