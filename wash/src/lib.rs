@@ -1,7 +1,7 @@
 //! The command line of a lattice.
 //!
-//! A command is a struct that clap fills and whose `run` returns a value; [`output`] alone prints.
-//! Every error has an [`error::Advice`]: what to type next. The exit codes are in [`exit::Exit`].
+//! A command is a struct that clap fills and whose `run` returns a value; the module `output` alone prints.
+//! Every error has an `error::Advice`: what to type next. The exit codes are in `exit::Exit`.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod cli;

@@ -1,5 +1,7 @@
 //! The help of the main commands, as stored.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
 mod common;
 
 use common::Home;

@@ -1,5 +1,7 @@
 //! Commands that talk to hosts and wadm, over a real NATS server with stand-ins that answer.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
 mod common;
 
 use common::{Home, Nats, Said, respond};

@@ -1,5 +1,7 @@
 //! Commands that need no lattice: keys, contexts, archives, signing, validation, completions.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
 mod common;
 
 use common::Home;

@@ -1,5 +1,7 @@
 //! `wash up` and `wash down`: a whole lattice of real processes, and nothing left of it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
 mod common;
 
 use std::io::{BufRead, BufReader};
@@ -194,4 +196,20 @@ fn an_up_that_cannot_start_says_why_and_leaves_nothing() {
             "{said:?}"
         );
     }
+    let server = broken.display().to_string();
+    let arguments = [
+        "up",
+        "-d",
+        "--nats-port",
+        &port,
+        "--nats-server",
+        &server,
+        "-o",
+        "json",
+    ];
+    let json = home.wash(&arguments).error_json();
+    assert!(
+        json["error"].as_str().unwrap().contains("exit code 7"),
+        "{json}"
+    );
 }

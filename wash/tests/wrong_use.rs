@@ -1,5 +1,7 @@
 //! Wrong uses: each message names the cause and what to type next, and the exit code says its kind.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
 mod common;
 
 use common::{Home, Nats, free_port};

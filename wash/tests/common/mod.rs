@@ -1,8 +1,8 @@
 //! Runs the real `wash`, and a real nats-server with responders where one is needed.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -159,9 +159,4 @@ pub async fn respond(
             }
         }
     });
-}
-
-/// Whether a file is there.
-pub fn exists(path: &Path) -> bool {
-    path.exists()
 }

@@ -34,7 +34,8 @@ pub async fn start(
     let own = std::env::current_exe().map_err(UpError::OwnPath)?;
     let mut child = tokio::process::Command::new(&own)
         .args(std::env::args_os().skip(1))
-        .arg("--in-background")
+        // What it says is read here, and said again in the form that was asked for.
+        .args(["--in-background", "--output", "text"])
         .stdin(Stdio::null())
         .stdout(file)
         .stderr(again)
