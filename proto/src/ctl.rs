@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::id::{ComponentId, ConfigName, HostId, LinkName};
@@ -106,10 +107,11 @@ pub struct Host {
 /// What runs on a host; also the payload of its heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostInventory {
-    /// The components.
-    #[serde(alias = "actors")]
+    /// The components; one that this version cannot read does not hide the others.
+    #[serde(alias = "actors", deserialize_with = "readable")]
     pub components: Vec<ComponentDescription>,
-    /// The providers.
+    /// The providers; one that this version cannot read does not hide the others.
+    #[serde(deserialize_with = "readable")]
     pub providers: Vec<ProviderDescription>,
     /// The host's id; a reader of heartbeats takes it from the event's source.
     #[serde(default)]
@@ -129,6 +131,19 @@ pub struct HostInventory {
     /// Seconds since the host started.
     #[serde(default)]
     pub uptime_seconds: u64,
+}
+
+/// The items of a list that can be read.
+fn readable<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let items = Vec::<Value>::deserialize(from)?;
+    Ok(items
+        .into_iter()
+        .filter_map(|item| serde_json::from_value(item).ok())
+        .collect())
 }
 
 /// A component that runs on a host.

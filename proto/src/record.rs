@@ -1,22 +1,68 @@
 //! The values of the lattice's buckets.
 
-use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::Extra;
 use crate::link::Link;
 
 /// `COMPONENT_{id}`: the links whose source is this component or provider.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "StoredRecord", into = "StoredRecord")]
 pub struct ComponentRecord {
     /// The image at the time the record was made; informational, nobody starts it from here.
     pub url: String,
     /// The links.
-    #[serde(default)]
     pub links: Vec<Link>,
+    /// Links another program wrote and this version cannot read, kept when the record is
+    /// written again: one of them must not cost the others.
+    pub unreadable: Vec<Value>,
     /// Fields another program wrote, kept when the record is written again.
-    #[serde(flatten)]
     pub extra: Extra,
+}
+
+/// The record as it is stored.
+#[derive(Serialize, Deserialize)]
+struct StoredRecord {
+    url: String,
+    #[serde(default)]
+    links: Vec<Value>,
+    #[serde(flatten)]
+    extra: Extra,
+}
+
+impl From<StoredRecord> for ComponentRecord {
+    fn from(stored: StoredRecord) -> Self {
+        let mut record = Self {
+            url: stored.url,
+            extra: stored.extra,
+            ..Self::default()
+        };
+        for value in stored.links {
+            match Link::deserialize(&value) {
+                Ok(link) => record.links.push(link),
+                Err(_) => record.unreadable.push(value),
+            }
+        }
+        record
+    }
+}
+
+impl From<ComponentRecord> for StoredRecord {
+    fn from(record: ComponentRecord) -> Self {
+        // Structs of texts always have a JSON form.
+        let links = record
+            .links
+            .iter()
+            .map(|link| serde_json::to_value(link).unwrap_or_default());
+        Self {
+            url: record.url,
+            links: links.chain(record.unreadable).collect(),
+            extra: record.extra,
+        }
+    }
 }
 
 /// `CLAIMS_{subject}`: what a signed component or provider says about itself.
@@ -197,6 +243,18 @@ mod tests {
                 "version":"3","policy":"{\"type\":\"properties.secret.wasmcloud.dev/v1alpha1\",\"properties\":{\"role\":\"ro\"}}",
                 "type":"secret.wasmcloud.dev/v1alpha1"}"#,
         );
+    }
+
+    #[test]
+    fn a_link_nobody_here_can_read_costs_no_other_and_is_kept() {
+        let text = r#"{"url":"","links":[
+            {"source_id":"web","target":"kv","name":"default","wit_namespace":"wasi",
+             "wit_package":"keyvalue","interfaces":["store"],"source_config":[],"target_config":[]},
+            {"source_id":"web","target":"a b","wit_namespace":"n","wit_package":"p","interfaces":[]},
+            7]}"#;
+        let record: ComponentRecord = serde_json::from_str(text).unwrap();
+        assert_eq!((record.links.len(), record.unreadable.len()), (1, 2));
+        golden::<ComponentRecord>(text);
     }
 
     #[test]

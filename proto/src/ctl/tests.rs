@@ -41,6 +41,15 @@ fn an_old_inventory_may_say_actors_and_little_else() {
 }
 
 #[test]
+fn one_strange_workload_does_not_hide_a_host() {
+    let found: HostInventory = serde_json::from_str(
+        r#"{"components":[{"id":"a b"},{"id":"web"},7],"providers":[{"id":""},{"id":"kv","revision":0}]}"#,
+    )
+    .unwrap();
+    assert_eq!((found.components.len(), found.providers.len()), (1, 1));
+}
+
+#[test]
 fn commands_have_their_recorded_form() {
     golden::<ComponentAuctionRequest>(
         r#"{"component_ref":"r","component_id":"web","constraints":{"zone":"a"}}"#,
