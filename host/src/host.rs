@@ -103,7 +103,8 @@ impl Host {
         let directory = Arc::new(Directory::new());
         let transport = Transport::new(rpc.client().clone()).await?;
         let deadline = ClientOptions {
-            deadline: options.rpc_timeout_ms,
+            // A call ends when the called component's time is up; a peer that is gone is noticed sooner.
+            deadline: options.max_execution_time_ms.max(options.rpc_timeout_ms),
             ..ClientOptions::default()
         };
         let server = Server::new(

@@ -64,10 +64,14 @@ impl Inventory {
                 }]
             }
             (Some(running), _) if differs(running, &request) => {
-                // The image stays: another one takes an update.
+                // The image stays: another one takes an update. Limits stay where none are named.
                 let component = Component {
                     image_ref: running.image_ref.clone(),
                     claims: running.claims.clone(),
+                    limits: request
+                        .component_limits
+                        .clone()
+                        .or_else(|| running.limits.clone()),
                     ..wanted(request)
                 };
                 vec![Effect::Resize { id, component }]

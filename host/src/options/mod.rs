@@ -84,7 +84,7 @@ pub struct HostOptions {
     #[arg(long, env = "WASMCLOUD_CTL_TOPIC_PREFIX", default_value = "wasmbus.ctl", value_parser = topic)]
     pub ctl_topic_prefix: String,
 
-    /// How long a call to another host or provider may take, in milliseconds
+    /// How long calls of external providers may take unless they know better, in milliseconds
     #[arg(long, env = "WASMCLOUD_RPC_TIMEOUT_MS", default_value = "2000", value_parser = millis)]
     pub rpc_timeout_ms: Duration,
 

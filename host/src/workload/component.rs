@@ -19,6 +19,9 @@ use crate::runtime::{
     Artifact, ArtifactSource, ComponentSpec, ConfigHandle, Limits, RunningComponent, RuntimeError,
 };
 
+/// The part of the grace time that calls from other hosts get; the rest is for calls of this host.
+const SERVING_SHARE: f32 = 0.7;
+
 /// A component that runs, and what belongs to it.
 pub(super) struct Running {
     pub(super) component: Arc<RunningComponent>,
@@ -31,10 +34,13 @@ pub(super) struct Running {
 impl Running {
     /// Ends it: nobody else calls it any more, and what is under way may finish. Says if all did.
     pub(super) async fn end(self, grace: Duration) -> bool {
-        let (served, drained) = tokio::join!(self.serving.stop(grace), async {
-            // Calls that other hosts sent already are handed over first.
-            self.component.drain(grace).await
-        });
+        // Calls that other hosts have sent already are answered before the component closes.
+        let deadline = tokio::time::Instant::now() + grace;
+        let served = self.serving.stop(grace.mul_f32(SERVING_SHARE)).await;
+        let drained = self
+            .component
+            .drain(deadline.saturating_duration_since(tokio::time::Instant::now()))
+            .await;
         served && drained
     }
 }
