@@ -44,7 +44,7 @@ async fn a_misspelt_trait_is_refused_with_its_place_and_a_suggestion() -> anyhow
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(
-        said.contains("bad.wadm.yaml:11"),
+        said.contains("bad.wadm.yaml:12:17"),
         "no file and line: {said}"
     );
     assert!(said.contains("spreadscaler"), "no suggestion: {said}");
@@ -65,7 +65,7 @@ async fn an_unmet_requirement_says_how_close_the_lattice_is() -> anyhow::Result<
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{said}");
     assert!(
-        said.contains("zone=us-east: 0 of 2 hosts; seen: eu-central, us-west"),
+        said.contains("zone=us-east: 0 of 2 hosts; seen: us-west, eu-central"),
         "{said}"
     );
 
