@@ -1,23 +1,22 @@
 //! How each message changes the view.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proto::Labels;
 use proto::ctl::{Host, HostInventory};
 use proto::event::{ComponentScaled, Event, ProviderStarted};
 use proto::id::{ComponentId, ConfigName, HostId};
-use proto::link::Link;
 use proto::pulse::{Pulse, inventory_digest};
-use proto::reference::without_scheme;
 
 use super::host::{Health, HostView, Instance, Kind, PulseState};
-use super::{Changes, ConfigValue, StartFailure, View};
+use super::instances::instances;
+use super::{Changes, StartFailure, View};
 use crate::core::Time;
 
 /// Where an inventory came from.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
+pub(super) enum Source {
     /// A heartbeat, with the host's time.
     Heartbeat(Option<Time>),
     /// An answer to our question.
@@ -160,75 +159,6 @@ impl View {
     ) -> Changes {
         let mut changes = Changes::default();
         self.inventory(id, inventory, Source::Answer, now, &mut changes);
-        changes
-    }
-
-    /// All links.
-    pub fn apply_links(&mut self, links: Vec<Link>) -> Changes {
-        let mut changes = Changes::default();
-        let mut by_source: BTreeMap<ComponentId, Vec<Link>> = BTreeMap::new();
-        for link in links {
-            by_source
-                .entry(link.source_id.clone())
-                .or_default()
-                .push(link);
-        }
-        let sources: BTreeSet<ComponentId> =
-            self.links.keys().chain(by_source.keys()).cloned().collect();
-        for source in sources {
-            if self.links.get(&source) != by_source.get(&source) || !self.links_known {
-                changes.sources.insert(source);
-            }
-        }
-        self.links = by_source;
-        self.links_known = true;
-        changes
-    }
-
-    /// The links of one source.
-    pub fn apply_links_of(&mut self, source: &ComponentId, links: Vec<Link>) -> Changes {
-        let mut changes = Changes::default();
-        if self.links_of(source) != links.as_slice() {
-            changes.sources.insert(source.clone());
-        }
-        if links.is_empty() {
-            self.links.remove(source);
-        } else {
-            self.links.insert(source.clone(), links);
-        }
-        changes
-    }
-
-    /// All configs; from here on each change is told.
-    pub fn apply_configs(&mut self, configs: BTreeMap<ConfigName, ConfigValue>) -> Changes {
-        let mut changes = Changes::default();
-        let names: BTreeSet<ConfigName> =
-            self.configs.keys().chain(configs.keys()).cloned().collect();
-        for name in names {
-            let before = self.config(&name).flatten();
-            if before != configs.get(&name) {
-                changes.configs.insert(name);
-            }
-        }
-        self.configs = configs
-            .into_iter()
-            .map(|(name, value)| (name, Some(value)))
-            .collect();
-        self.configs_complete = true;
-        changes
-    }
-
-    /// One config.
-    pub fn apply_config(&mut self, name: &ConfigName, value: Option<ConfigValue>) -> Changes {
-        let mut changes = Changes::default();
-        if self.config(name) != Some(value.as_ref()) {
-            changes.configs.insert(name.clone());
-        }
-        if value.is_none() && self.configs_complete {
-            self.configs.remove(name);
-        } else {
-            self.configs.insert(name.clone(), value);
-        }
         changes
     }
 
@@ -515,136 +445,4 @@ impl View {
             changes.configs.insert(name.clone());
         }
     }
-
-    /// Puts, replaces or removes one instance and keeps the indexes.
-    fn set_instance(
-        &mut self,
-        host_id: &HostId,
-        id: &ComponentId,
-        instance: Option<Instance>,
-        now: Time,
-        changes: &mut Changes,
-    ) {
-        let Some(host) = self.hosts.get_mut(host_id) else {
-            return;
-        };
-        let before = host.instances.remove(id);
-        let instance = instance.map(|mut instance| {
-            if let Some(before) = before.as_ref().filter(|before| same(before, &instance)) {
-                instance.since = before.since;
-                instance.health = before.health;
-            }
-            if let Some(before) = &before {
-                let again = instance.restarts > before.restarts;
-                instance.restarted_at = if again {
-                    Some(now)
-                } else {
-                    before.restarted_at
-                };
-            }
-            instance
-        });
-        if before == instance {
-            host.instances
-                .extend(instance.map(|instance| (id.clone(), instance)));
-            return;
-        }
-        changes.workloads.insert((host_id.clone(), id.clone()));
-        let key = (host_id.clone(), id.clone());
-        if let Some(app) = before.as_ref().and_then(Instance::application) {
-            changes.applications.insert(app.to_owned());
-            if let Some(marked) = self.by_app.get_mut(app) {
-                marked.remove(&key);
-                if marked.is_empty() {
-                    self.by_app.remove(app);
-                }
-            }
-        }
-        match instance {
-            Some(instance) => {
-                if let Some(app) = instance.application() {
-                    changes.applications.insert(app.to_owned());
-                    self.by_app.entry(app.to_owned()).or_default().insert(key);
-                }
-                self.by_id
-                    .entry(id.clone())
-                    .or_default()
-                    .insert(host_id.clone());
-                host.instances.insert(id.clone(), instance);
-            }
-            None => {
-                if let Some(hosts) = self.by_id.get_mut(id) {
-                    hosts.remove(host_id);
-                    if hosts.is_empty() {
-                        self.by_id.remove(id);
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl View {
-    pub(crate) fn pretend_instance(
-        &mut self,
-        host: &HostId,
-        id: &ComponentId,
-        instance: Option<Instance>,
-        now: Time,
-    ) {
-        let mut changes = Changes::default();
-        self.set_instance(host, id, instance, now, &mut changes);
-    }
-}
-
-impl HostView {
-    /// Whether an event may have told something newer than an inventory asked for at `asked`.
-    fn changed_since(&self, id: &ComponentId, asked: Option<Time>, from: Source) -> bool {
-        match from {
-            Source::Heartbeat(Some(sent)) => {
-                self.event_times.get(id).is_some_and(|told| *told > sent)
-            }
-            Source::Heartbeat(None) => false,
-            Source::Answer => {
-                let since = self.instances.get(id).map(|instance| instance.since);
-                matches!((since, asked), (Some(since), Some(asked)) if since > asked)
-            }
-        }
-    }
-}
-
-/// Whether nothing that matters differs.
-fn same(a: &Instance, b: &Instance) -> bool {
-    a.kind == b.kind && a.image == b.image && a.count == b.count && a.annotations == b.annotations
-}
-
-fn instances(inventory: &HostInventory, now: Time) -> BTreeMap<ComponentId, Instance> {
-    let components = inventory
-        .components
-        .iter()
-        .filter(|component| component.max_instances > 0)
-        .map(|component| {
-            let instance = Instance::new(
-                Kind::Component,
-                component.image_ref.clone(),
-                component.max_instances,
-                component.annotations.clone().unwrap_or_default(),
-                now,
-            );
-            (component.id.clone(), instance)
-        });
-    let providers = inventory.providers.iter().map(|provider| {
-        let image = provider
-            .image_ref
-            .as_deref()
-            .map(without_scheme)
-            .unwrap_or_default();
-        let annotations = provider.annotations.clone().unwrap_or_default();
-        let instance = Instance {
-            restarts: provider.restarts.unwrap_or_default(),
-            ..Instance::new(Kind::Provider, image, 1, annotations, now)
-        };
-        (provider.id.clone(), instance)
-    });
-    components.chain(providers).collect()
 }

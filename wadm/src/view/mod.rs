@@ -7,7 +7,9 @@
 
 mod apply;
 mod host;
+mod instances;
 mod liveness;
+mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
 
