@@ -19,7 +19,7 @@ use proto::manifest::Manifest;
 use proto::wadm_api::{PlanPreview, Status};
 
 pub use io::{CommandId, Input, Output, Reply, Request};
-pub use time::Time;
+pub use time::{Time, Timing};
 
 use crate::plan::{self, Applications, Pending, SHARED, Subject};
 use crate::view::{Changes, View};
@@ -41,24 +41,6 @@ const STALL: Duration = Duration::from_millis(2500);
 
 /// Hosts that come and go concern every application; they are looked at together.
 const MEMBERSHIP_PAUSE: Duration = Duration::from_millis(150);
-
-/// The controller's times.
-#[derive(Clone, Debug)]
-pub struct Timing {
-    /// Silence after which a host without pulses is lost.
-    pub heartbeat_lost_after: Duration,
-    /// How often everything is planned again, whether anything was heard or not.
-    pub resync_every: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            heartbeat_lost_after: crate::view::HEARTBEAT_LOST_AFTER,
-            resync_every: Duration::from_secs(30),
-        }
-    }
-}
 
 /// One lattice's controller.
 #[derive(Debug)]

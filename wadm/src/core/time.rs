@@ -66,3 +66,21 @@ impl fmt::Display for Time {
         write!(f, "{}.{:03}s", self.0 / 1000, self.0 % 1000)
     }
 }
+
+/// The controller's times.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// Silence after which a host without pulses is lost.
+    pub heartbeat_lost_after: Duration,
+    /// How often everything is planned again, whether anything was heard or not.
+    pub resync_every: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat_lost_after: crate::view::HEARTBEAT_LOST_AFTER,
+            resync_every: Duration::from_secs(30),
+        }
+    }
+}

@@ -122,89 +122,17 @@ impl World {
 
     /// Whether the workload cannot be placed in full.
     fn check_workload(&self, workload: &Workload, wrong: &mut Vec<String>) -> bool {
-        let up: Vec<&SimHost> = self.hosts.iter().filter(|host| host.up).collect();
-        let running = |host: &SimHost| -> Option<Running> {
-            match workload.kind {
-                Kind::Component => host.components.get(&workload.id).cloned(),
-                Kind::Provider => host.providers.get(&workload.id).cloned(),
-            }
-        };
-        let fits = |host: &SimHost, spread: usize| {
-            workload.spreads[spread]
-                .requirements
-                .iter()
-                .all(|(key, value)| host.labels.get(key) == Some(value))
-        };
-        let spreads = 0..workload.spreads.len();
-        let mut total = 0;
-        let mut short = false;
-        for host in &up {
-            let Some(found) = running(host) else { continue };
-            total += found.count;
-            if !spreads.clone().any(|spread| fits(host, spread)) {
-                wrong.push(format!(
-                    "{} on {}, whose labels do not fit",
-                    workload.id, host.id
-                ));
-            }
-            if without_scheme(&found.image) != without_scheme(&workload.image) {
-                wrong.push(format!(
-                    "{} on {} has image {}",
-                    workload.id, host.id, found.image
-                ));
-            }
-            if found.config != workload.config {
-                wrong.push(format!(
-                    "{} on {} has configs {:?}",
-                    workload.id, host.id, found.config
-                ));
-            }
-        }
+        let total = self.check_instances(workload, wrong);
         let mut wanted = 0;
-        for spread in spreads.clone() {
-            let fitting: Vec<&&SimHost> = up.iter().filter(|host| fits(host, spread)).collect();
-            let count = workload.spreads[spread].count;
-            if workload.daemon {
-                short |= fitting.is_empty();
-                for host in fitting {
-                    let first = spreads.clone().find(|earlier| fits(host, *earlier));
-                    if first == Some(spread) || spreads.len() == 1 {
-                        wanted += count;
-                        if running(host).map_or(0, |found| found.count) != count {
-                            wrong.push(format!(
-                                "daemon {} is not right on {}",
-                                workload.id, host.id
-                            ));
-                        }
-                    }
-                }
-                continue;
-            }
-            let hosts = u32::try_from(fitting.len()).unwrap_or(u32::MAX);
-            let placeable = match workload.kind {
-                Kind::Component if hosts == 0 => 0,
-                Kind::Component => count,
-                Kind::Provider => count.min(hosts),
+        let mut short = false;
+        for spread in 0..workload.spreads.len() {
+            let (placeable, enough) = if workload.daemon {
+                self.check_daemon(workload, spread, wrong)
+            } else {
+                self.check_spread(workload, spread, wrong)
             };
-            short |= placeable < count;
             wanted += placeable;
-            if self.disjoint(workload) {
-                let counts: Vec<u32> = fitting
-                    .iter()
-                    .map(|host| running(host).map_or(0, |found| found.count))
-                    .collect();
-                let sum: u32 = counts.iter().sum();
-                let (low, high) = (
-                    counts.iter().min().copied().unwrap_or(0),
-                    counts.iter().max().copied().unwrap_or(0),
-                );
-                if sum != placeable || high > low + 1 {
-                    wrong.push(format!(
-                        "{} {}: {counts:?} for {placeable}",
-                        workload.id, workload.spreads[spread].name
-                    ));
-                }
-            }
+            short |= !enough;
         }
         // Daemons in spreads that overlap are shared out as the hosts allow.
         if total != wanted && (!workload.daemon || self.disjoint(workload)) {
@@ -214,6 +142,94 @@ impl World {
             ));
         }
         short
+    }
+
+    /// Looks at each instance by itself; how many there are.
+    fn check_instances(&self, workload: &Workload, wrong: &mut Vec<String>) -> u32 {
+        let mut total = 0;
+        for host in self.hosts.iter().filter(|host| host.up) {
+            let Some(found) = running(host, workload) else {
+                continue;
+            };
+            total += found.count;
+            let id = &workload.id;
+            if !(0..workload.spreads.len()).any(|spread| fits(host, workload, spread)) {
+                wrong.push(format!("{id} on {}, whose labels do not fit", host.id));
+            }
+            if without_scheme(&found.image) != without_scheme(&workload.image) {
+                wrong.push(format!("{id} on {} has image {}", host.id, found.image));
+            }
+            if found.config != workload.config {
+                wrong.push(format!(
+                    "{id} on {} has configs {:?}",
+                    host.id, found.config
+                ));
+            }
+        }
+        total
+    }
+
+    fn fitting(&self, workload: &Workload, spread: usize) -> Vec<&SimHost> {
+        let up = self.hosts.iter().filter(|host| host.up);
+        up.filter(|host| fits(host, workload, spread)).collect()
+    }
+
+    /// Each fitting host has its count; what that makes, and whether any host fits.
+    fn check_daemon(
+        &self,
+        workload: &Workload,
+        spread: usize,
+        wrong: &mut Vec<String>,
+    ) -> (u32, bool) {
+        let count = workload.spreads[spread].count;
+        let fitting = self.fitting(workload, spread);
+        let mut wanted = 0;
+        for host in &fitting {
+            let first = (0..spread).all(|earlier| !fits(host, workload, earlier));
+            if first || workload.spreads.len() == 1 {
+                wanted += count;
+                if running(host, workload).map_or(0, |found| found.count) != count {
+                    wrong.push(format!(
+                        "daemon {} is not right on {}",
+                        workload.id, host.id
+                    ));
+                }
+            }
+        }
+        (wanted, !fitting.is_empty())
+    }
+
+    /// The share is all there and even; how much of it can be placed, and whether that is all.
+    fn check_spread(
+        &self,
+        workload: &Workload,
+        spread: usize,
+        wrong: &mut Vec<String>,
+    ) -> (u32, bool) {
+        let count = workload.spreads[spread].count;
+        let fitting = self.fitting(workload, spread);
+        let hosts = u32::try_from(fitting.len()).unwrap_or(u32::MAX);
+        let placeable = match workload.kind {
+            Kind::Component if hosts == 0 => 0,
+            Kind::Component => count,
+            Kind::Provider => count.min(hosts),
+        };
+        if self.disjoint(workload) {
+            let counts = fitting
+                .iter()
+                .map(|host| running(host, workload).map_or(0, |found| found.count));
+            let counts: Vec<u32> = counts.collect();
+            let low = counts.iter().min().copied().unwrap_or(0);
+            let high = counts.iter().max().copied().unwrap_or(0);
+            if counts.iter().sum::<u32>() != placeable || high > low + 1 {
+                let name = &workload.spreads[spread].name;
+                wrong.push(format!(
+                    "{} {name}: {counts:?} for {placeable}",
+                    workload.id
+                ));
+            }
+        }
+        (placeable, placeable >= count)
     }
 
     /// Whether no host fits two spreads.
@@ -345,4 +361,16 @@ impl World {
             }
         }
     }
+}
+
+fn running<'h>(host: &'h SimHost, workload: &Workload) -> Option<&'h Running> {
+    match workload.kind {
+        Kind::Component => host.components.get(&workload.id),
+        Kind::Provider => host.providers.get(&workload.id),
+    }
+}
+
+fn fits(host: &SimHost, workload: &Workload, spread: usize) -> bool {
+    let mut labels = workload.spreads[spread].requirements.iter();
+    labels.all(|(key, value)| host.labels.get(key) == Some(value))
 }
