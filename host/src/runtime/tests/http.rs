@@ -130,3 +130,15 @@ async fn the_default_name_is_made_of_component_and_application() {
             .is_some()
     );
 }
+
+/// Answers `path requests-seen authority`; `/error` with an error code, `/trap` not at all.
+const HELLO_0_3: &[u8] = include_bytes!("fixtures/hello-0.3.wasm");
+
+#[tokio::test]
+async fn a_0_3_component_keeps_its_instance() {
+    let hello = Host::new().start("hello", HELLO_0_3, &[]).await;
+    for seen in 1..=3 {
+        let answer = ask(&hello, request("GET", "/a", "")).await;
+        assert_eq!(answer, (200, format!("/a {seen} hello.localhost")));
+    }
+}
