@@ -126,7 +126,6 @@ fn timing(args: &ServeArgs) -> Timing {
     Timing {
         heartbeat_lost_after: Duration::from_secs(args.cleanup_interval),
         resync_every: Duration::from_secs(args.resync_interval),
-        ..Timing::default()
     }
 }
 

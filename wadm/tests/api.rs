@@ -1,5 +1,7 @@
 //! The application API: upstream's replies and texts, without any host.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may unwrap")]
+
 mod support;
 
 use harness::Nats;

@@ -1,6 +1,8 @@
 //! The whole controller against stand-in hosts over a real NATS server: what is deployed runs where
 //! it should, and nothing is sent that need not be.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may unwrap")]
+
 mod support;
 
 use std::collections::BTreeMap;

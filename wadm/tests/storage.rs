@@ -1,5 +1,7 @@
 //! Buckets, streams and leases on a real server.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may unwrap")]
+
 mod support;
 
 use std::time::Duration;

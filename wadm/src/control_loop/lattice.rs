@@ -212,7 +212,7 @@ impl Actor {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Hear(input) => self.hear(input),
+            Message::Hear(input) => self.hear(*input),
             Message::Missed => {
                 self.questions.push_back(Request::Ping);
                 self.questions.push_back(Request::Links);

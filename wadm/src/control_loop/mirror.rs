@@ -247,7 +247,7 @@ impl Lattices {
         };
         for (lattice, inbox) in &inboxes {
             let input = store_input(stored.get(lattice).cloned().unwrap_or_default());
-            let _ = inbox.send(super::Message::Hear(input)).await;
+            let _ = inbox.send(super::Message::Hear(Box::new(input))).await;
         }
         // Lattices that only the store knows: their actors start now, and ask their hosts.
         for lattice in stored

@@ -55,7 +55,7 @@ pub enum AskError {
 #[derive(Debug)]
 pub(crate) enum Message {
     /// Something for the controller.
-    Hear(Input),
+    Hear(Box<Input>),
     /// Messages were dropped because the actor was busy: what they said has to be asked for.
     Missed,
     /// What would a deploy of this change?
@@ -168,7 +168,7 @@ impl Lattices {
         if inner.manifests_whole && inner.retired_whole {
             let stored = inner.stored.get(lattice).cloned().unwrap_or_default();
             // The channel is new and empty.
-            let _ = sender.try_send(Message::Hear(store_input(stored)));
+            let _ = sender.try_send(Message::Hear(Box::new(store_input(stored))));
         }
         inner.inboxes.insert(lattice.clone(), sender.clone());
         Ok(sender)
@@ -184,7 +184,7 @@ impl Lattices {
         if missed && inbox.try_send(Message::Missed).is_err() {
             self.lock().missed.insert(lattice.clone(), true);
         }
-        if inbox.try_send(Message::Hear(input)).is_err() {
+        if inbox.try_send(Message::Hear(Box::new(input))).is_err() {
             self.lock().missed.insert(lattice.clone(), true);
         }
     }
@@ -192,7 +192,7 @@ impl Lattices {
     /// Tells a lattice's actor something that it must not miss.
     async fn tell(&self, lattice: &Lattice, input: Input) {
         if let Ok(inbox) = self.inbox(lattice) {
-            let _ = inbox.send(Message::Hear(input)).await;
+            let _ = inbox.send(Message::Hear(Box::new(input))).await;
         }
     }
 

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use proto::manifest::{Component, LinkTrait, Manifest, Scaling};
 
+/// Where an HTTP server listens that is not told where.
+const HTTP_SERVER_ADDRESS: &str = "0.0.0.0:8000";
+
 /// Why an application may not be deployed beside the others.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
@@ -111,20 +114,17 @@ struct Entry {
 }
 
 fn routes_are_free(manifest: &Manifest, others: &[Arc<Manifest>]) -> Result<(), Refusal> {
-    let mine = entries(manifest);
+    let mine = entries(manifest, others);
     if mine.is_empty() {
         return Ok(());
     }
     for other in others {
-        for theirs in entries(other) {
+        for theirs in entries(other, others) {
             let Some(clash) = mine.iter().find(|entry| clashes(entry, &theirs)) else {
                 continue;
             };
-            let (component, owner, address) = (
-                theirs.component,
-                other.metadata.name.clone(),
-                theirs.address,
-            );
+            let owner = other.metadata.name.clone();
+            let (component, address) = (theirs.component, theirs.address);
             return Err(match (&clash.route, theirs.route) {
                 (Some(_), Some(route)) => Refusal::RouteTaken {
                     route,
@@ -161,47 +161,60 @@ fn may_meet(a: &[BTreeMap<String, String>], b: &[BTreeMap<String, String>]) -> b
     a.is_empty() || b.is_empty() || a.iter().any(|a| b.iter().any(|b| compatible(a, b)))
 }
 
-fn entries(manifest: &Manifest) -> Vec<Entry> {
+fn entries(manifest: &Manifest, deployed: &[Arc<Manifest>]) -> Vec<Entry> {
     let mut found = Vec::new();
     for source in &manifest.spec.components {
-        for link in source
-            .links()
-            .filter(|link| link.namespace == "wasi" && link.package == "http")
-        {
-            if let Some(entry) = entry(source, link) {
-                found.push(entry);
-            }
-        }
+        let Some(provider) = provider(source, deployed) else {
+            continue;
+        };
+        let incoming = source.links().filter(|link| {
+            let handler = link
+                .interfaces
+                .iter()
+                .any(|interface| interface == "incoming-handler");
+            link.namespace == "wasi" && link.package == "http" && handler
+        });
+        found.extend(incoming.filter_map(|link| entry(provider, link)));
     }
     found
 }
 
-/// The entry that a link makes whose source is an HTTP server, i.e. one that has an address.
-fn entry(source: &Component, link: &LinkTrait) -> Option<Entry> {
-    if !link
-        .interfaces
-        .iter()
-        .any(|interface| interface == "incoming-handler")
-    {
-        return None;
+/// The component that listens: `source`, or what it stands for in another application.
+fn provider<'a>(source: &'a Component, deployed: &'a [Arc<Manifest>]) -> Option<&'a Component> {
+    match &source.properties.application {
+        None => Some(source),
+        Some(shared) => deployed
+            .iter()
+            .find(|other| other.metadata.name == shared.name)?
+            .component(&shared.component),
     }
+}
+
+/// The entry that a link makes whose source is an HTTP server, i.e. one that has an address.
+fn entry(provider: &Component, link: &LinkTrait) -> Option<Entry> {
     let mut config: BTreeMap<&str, &str> = BTreeMap::new();
-    let named = source.properties.config.iter().chain(link.source_config());
+    let named = provider
+        .properties
+        .config
+        .iter()
+        .chain(link.source_config());
     for (key, value) in named
         .filter_map(|config| config.properties.as_ref())
         .flatten()
     {
         config.insert(key, value);
     }
-    let address = *config
+    let image = provider.properties.image.as_deref().unwrap_or_default();
+    let default = image.contains("http-server").then_some(HTTP_SERVER_ADDRESS);
+    let address = config
         .get("address")
-        .or_else(|| config.get("default_address"))?;
-    let route = match (config.get("path"), config.get("host")) {
-        (Some(path), None) => Some(format!("path {path}")),
-        (None, Some(host)) => Some(format!("host {host}")),
-        (Some(path), Some(host)) => Some(format!("host {host} path {path}")),
-        (None, None) => None,
-    };
+        .or_else(|| config.get("default_address"))
+        .copied();
+    let address = address.or(default)?;
+    let route: Vec<String> = ["host", "path", "path_prefix"]
+        .iter()
+        .filter_map(|key| config.get(key).map(|value| format!("{key} {value}")))
+        .collect();
     Some(Entry {
         component: link.target.name.clone(),
         port: address
@@ -209,8 +222,8 @@ fn entry(source: &Component, link: &LinkTrait) -> Option<Entry> {
             .map_or(address, |(_, port)| port)
             .to_owned(),
         address: address.to_owned(),
-        route,
-        places: source
+        route: (!route.is_empty()).then(|| route.join(", ")),
+        places: provider
             .scaling()
             .map_or_else(Vec::new, |scaling| places(&scaling)),
     })
