@@ -90,7 +90,7 @@ fn app(name: &str, server: &str, path: &str) -> anyhow::Result<String> {
         "{}    - name: web\n      type: component\n      properties: {{image: 'file://{}'}}\n\
          \x20     traits: [{{type: spreadscaler, properties: {{instances: 4}}}}]\n\
          {server}      traits:\n        - type: link\n          properties:\n\
-         \x20           namespace: wasi\n            package: http\n            interfaces: [incoming-handler]\n\
+         \x20           namespace: wasi\n            package: http\n            name: to-{name}\n            interfaces: [incoming-handler]\n\
          \x20           target: web\n\
          \x20           source: {{config: [{{name: route, properties: {{path: {path}}}}}]}}\n",
         head(name, ""),

@@ -23,6 +23,9 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// How long the steady state is watched.
 const STEADY: Duration = Duration::from_secs(30);
 
+/// How long attempts at an image that always fails are listed.
+const BACK_OFF: Duration = Duration::from_secs(70);
+
 /// Hosts killed one after the other.
 const KILLS: usize = 10;
 
@@ -116,6 +119,7 @@ async fn run(size: &Size) -> anyhow::Result<()> {
         "one application scaled",
         format!("{:.0} ms until it runs", took.as_secs_f64() * 1000.0),
     );
+    bench.back_off().await?;
     let (took, commands) = bench.restart_silently(folder.path(), &nats).await?;
     print(
         "controller restarted",
@@ -257,6 +261,43 @@ impl Bench {
         self.deploy_one(0, instances, 2).await?;
         self.until_instances(wanted).await?;
         Ok(started.elapsed())
+    }
+
+    /// Deploys an image that always fails, and lists when it was tried.
+    async fn back_off(&self) -> anyhow::Result<()> {
+        let broken = "registry.example/broken:1";
+        self.hosts.fail(broken, Some("401 Unauthorized"));
+        let before = self.hosts.received_count();
+        let manifest = manifest("broken", 1, 1);
+        self.ask(WadmApi::Put, manifest).await?;
+        self.ask(WadmApi::Deploy("broken".to_owned()), String::new())
+            .await?;
+        let started = Instant::now();
+        until("some attempts", BACK_OFF * 2, || async {
+            started.elapsed() >= BACK_OFF
+        })
+        .await?;
+        let received = self.hosts.received();
+        let attempts: Vec<String> = received[before..]
+            .iter()
+            .map(|sent| {
+                format!(
+                    "{:.1}",
+                    sent.at.saturating_duration_since(started).as_secs_f64()
+                )
+            })
+            .collect();
+        print(
+            "attempts at a bad image",
+            format!(
+                "{} in {BACK_OFF:?}, at {} s",
+                attempts.len(),
+                attempts.join(", ")
+            ),
+        );
+        self.ask(WadmApi::Undeploy("broken".to_owned()), String::new())
+            .await?;
+        Ok(())
     }
 
     /// Ends the controller and starts another; until it answers for the lattice, and what it sent.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use proto::manifest::{Component, LinkTrait, Manifest, Scaling};
 
+use crate::plan::id_of;
+
 /// Where an HTTP server listens that is not told where.
 const HTTP_SERVER_ADDRESS: &str = "0.0.0.0:8000";
 
@@ -21,6 +23,18 @@ pub(super) enum Refusal {
         "Application contains shared components that are not deployed in other applications: {0:?}"
     )]
     SharedMissing(Vec<String>),
+    /// Two applications want the same link of a component or provider they share.
+    #[error(
+        "The link '{link}' of '{from}' to {interfaces} already leads to '{target}' of application '{owner}'. \
+         Give this application's link a `name` of its own"
+    )]
+    LinkTaken {
+        link: String,
+        from: String,
+        interfaces: String,
+        target: String,
+        owner: String,
+    },
     /// Two applications want the same port on the same hosts.
     #[error(
         "The address {address} is already served by component '{component}' of application '{owner}'. \
@@ -50,7 +64,58 @@ pub(super) fn may_deploy(manifest: &Manifest, others: &[Arc<Manifest>]) -> Resul
     if !missing.is_empty() {
         return Err(Refusal::SharedMissing(missing));
     }
+    links_are_free(manifest, others)?;
     routes_are_free(manifest, others)
+}
+
+/// What tells links of a lattice apart: source, name, namespace and package; and where it leads.
+fn links(
+    manifest: &Manifest,
+) -> impl Iterator<Item = ((String, String, String), &LinkTrait, String)> {
+    let app = &manifest.metadata.name;
+    let components = &manifest.spec.components;
+    components.iter().flat_map(move |source| {
+        source.links().map(move |link| {
+            let target = manifest.component(&link.target.name);
+            let target =
+                target.map_or_else(|| link.target.name.clone(), |target| id_of(app, target));
+            let package = format!("{}:{}", link.namespace, link.package);
+            (
+                (id_of(app, source), link.link_name().to_owned(), package),
+                link,
+                target,
+            )
+        })
+    })
+}
+
+/// Hosts know one link per source, name and package; a second one with another target would take
+/// the first one's place. Only applications that share the source can meet there.
+fn links_are_free(manifest: &Manifest, others: &[Arc<Manifest>]) -> Result<(), Refusal> {
+    for other in others {
+        for (key, theirs, target) in links(other) {
+            let clash = links(manifest).find(|(mine, link, to)| {
+                *mine == key
+                    && *to != target
+                    && link
+                        .interfaces
+                        .iter()
+                        .any(|i| theirs.interfaces.contains(i))
+            });
+            if clash.is_some() {
+                let (from, link, interfaces) = key;
+                let owner = other.metadata.name.clone();
+                return Err(Refusal::LinkTaken {
+                    link,
+                    from,
+                    interfaces,
+                    target,
+                    owner,
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn ids_are_free(manifest: &Manifest, others: &[Arc<Manifest>]) -> Result<(), Refusal> {
@@ -262,6 +327,29 @@ mod tests {
              \x20           source: {{config: [{{name: c, properties: {{address: '{address}'{path}}}}}]}}\n"
         );
         proto::manifest::parse(&yaml, "test").unwrap()
+    }
+
+    #[test]
+    fn a_link_of_a_shared_provider_leads_to_one_target() {
+        let user = |name: &str, link: &str| {
+            let yaml = format!(
+                "apiVersion: core.oam.dev/v1beta1\nkind: Application\nmetadata: {{name: {name}, annotations: {{}}}}\n\
+                 spec:\n  components:\n    - {{name: web, type: component, properties: {{image: w:1}}}}\n\
+                 \x20   - name: http\n      type: capability\n\
+                 \x20     properties: {{application: {{name: edge, component: http}}}}\n      traits:\n\
+                 \x20       - type: link\n          properties: {{namespace: wasi, package: http, name: {link},\n\
+                 \x20           interfaces: [incoming-handler], target: {{name: web}}}}\n"
+            );
+            Arc::new(proto::manifest::parse(&yaml, "test").unwrap())
+        };
+        let first = user("first", "default");
+        let refused = links_are_free(&user("second", "default"), std::slice::from_ref(&first));
+        let text = refused.unwrap_err().to_string();
+        assert!(
+            text.contains("'first-web' of application 'first'"),
+            "{text}"
+        );
+        assert_eq!(links_are_free(&user("second", "mine"), &[first]), Ok(()));
     }
 
     #[test]
