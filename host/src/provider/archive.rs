@@ -49,7 +49,9 @@ pub enum ArchiveError {
     #[error("the provider's claims are not valid")]
     Claims(#[source] ClaimsError),
     /// The token says nothing about this executable, or something else.
-    #[error("the executable for `{target}` is not the one that the provider's claims were signed for")]
+    #[error(
+        "the executable for `{target}` is not the one that the provider's claims were signed for"
+    )]
     Hash {
         /// The kind of machine.
         target: String,
@@ -98,29 +100,46 @@ fn unpack_for(
     executable: &Path,
     now: u64,
 ) -> Result<Unpacked, ArchiveError> {
-    let unreadable =
-        |source| ArchiveError::Unreadable { path: path.to_owned(), source };
+    let unreadable = |source| ArchiveError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
     let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
     let mut magic = [0; 2];
     let gzip = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
     file.rewind().map_err(unreadable)?;
-    let source: Box<dyn Read> = if gzip { Box::new(GzDecoder::new(file)) } else { Box::new(file) };
+    let source: Box<dyn Read> = if gzip {
+        Box::new(GzDecoder::new(file))
+    } else {
+        Box::new(file)
+    };
     let dir = executable.parent().unwrap_or(Path::new("."));
-    let write = |source| ArchiveError::Write { path: executable.to_owned(), source };
+    let write = |source| ArchiveError::Write {
+        path: executable.to_owned(),
+        source,
+    };
     std::fs::create_dir_all(dir).map_err(write)?;
     // Written beside its place and moved there whole: a running executable cannot be overwritten.
     let mut binary = tempfile::NamedTempFile::new_in(dir).map_err(write)?;
-    let found = read_entries(target, source, binary.as_file_mut()).map_err(|error| match error {
-        EntryError::Read(source) => unreadable(source),
-        EntryError::Write(source) => write(source),
-        EntryError::TooLarge(what) => ArchiveError::TooLarge { what },
-    })?;
+    let found =
+        read_entries(target, source, binary.as_file_mut()).map_err(|error| match error {
+            EntryError::Read(source) => unreadable(source),
+            EntryError::Write(source) => write(source),
+            EntryError::TooLarge(what) => ArchiveError::TooLarge { what },
+        })?;
     let claims = check(target, &found, now)?;
     let executable = executable.to_owned();
-    binary.as_file().set_permissions(Permissions::from_mode(0o755)).map_err(write)?;
+    binary
+        .as_file()
+        .set_permissions(Permissions::from_mode(0o755))
+        .map_err(write)?;
     binary.as_file().sync_all().map_err(write)?;
     binary.persist(&executable).map_err(|e| write(e.error))?;
-    Ok(Unpacked { executable, claims, token: found.token.unwrap_or_default() })
+    Ok(Unpacked {
+        executable,
+        claims,
+        token: found.token.unwrap_or_default(),
+    })
 }
 
 /// What was found in an archive.
@@ -154,7 +173,9 @@ fn read_entries(
             continue;
         }
         let path = entry.path().map_err(EntryError::Read)?.into_owned();
-        let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
+        let Some(name) = path.file_name().and_then(|n| n.to_str()) else {
+            continue;
+        };
         if name == CLAIMS {
             let mut token = String::new();
             let read = entry.take(CLAIMS_BYTES_MAX).read_to_string(&mut token);
@@ -177,7 +198,10 @@ fn copy_hashed(source: impl Read, binary: &mut File) -> Result<String, EntryErro
     let mut hash = Sha256::new();
     let mut buf = vec![0; 64 << 10];
     let mut total = 0;
-    binary.rewind().and_then(|()| binary.set_len(0)).map_err(EntryError::Write)?;
+    binary
+        .rewind()
+        .and_then(|()| binary.set_len(0))
+        .map_err(EntryError::Write)?;
     loop {
         let n = source.read(&mut buf).map_err(EntryError::Read)?;
         if n == 0 {
@@ -200,12 +224,20 @@ fn check(target: &str, found: &Found, now: u64) -> Result<Claims<Provider>, Arch
     claims.check_time(now).map_err(ArchiveError::Claims)?;
     let Some(hash) = &found.hash else {
         let found = found.targets.clone();
-        return Err(ArchiveError::NoTarget { target: target.to_owned(), found });
+        return Err(ArchiveError::NoTarget {
+            target: target.to_owned(),
+            found,
+        });
     };
-    let signed = claims.metadata.as_ref().and_then(|said| said.target_hashes.get(target));
+    let signed = claims
+        .metadata
+        .as_ref()
+        .and_then(|said| said.target_hashes.get(target));
     match signed {
         Some(signed) if signed.eq_ignore_ascii_case(hash) => Ok(claims),
-        _ => Err(ArchiveError::Hash { target: target.to_owned() }),
+        _ => Err(ArchiveError::Hash {
+            target: target.to_owned(),
+        }),
     }
 }
 
@@ -228,7 +260,10 @@ mod tests {
     const BODY: &[u8] = b"#!/bin/sh\n";
 
     fn token(hash: &str, expires: Option<u64>) -> String {
-        let mut said = Provider { vendor: "test".into(), ..Provider::default() };
+        let mut said = Provider {
+            vendor: "test".into(),
+            ..Provider::default()
+        };
         said.target_hashes = BTreeMap::from([("x-y".to_owned(), hash.to_owned())]);
         let mut claims = Claims::new(KeyPair::new_service().public_key(), 1, said);
         claims.expires = expires;
@@ -267,7 +302,10 @@ mod tests {
         let left: Vec<_> = dir.path().join("cache").read_dir().unwrap().collect();
         match result {
             Ok(unpacked) => {
-                let mode = std::fs::metadata(&unpacked.executable).unwrap().permissions().mode();
+                let mode = std::fs::metadata(&unpacked.executable)
+                    .unwrap()
+                    .permissions()
+                    .mode();
                 assert_eq!(mode & 0o777, 0o755);
                 assert_eq!(left.len(), 1);
                 Ok(std::fs::read(unpacked.executable).unwrap())
@@ -311,11 +349,31 @@ mod tests {
         for (what, entries, expected) in [
             ("no token", vec![("x-y.bin", BODY)], "Not enough files"),
             ("no executable", vec![claims], "Not enough files"),
-            ("another machine's", vec![claims, ("a-b.bin", BODY)], "target `x-y` not found; the archive has a-b"),
-            ("another executable", vec![("claims.jwt", other.as_bytes()), ("x-y.bin", BODY)], "not the one"),
-            ("expired", vec![("claims.jwt", old.as_bytes()), ("x-y.bin", BODY)], "claims are not valid"),
-            ("forged", vec![("claims.jwt", forged.as_bytes()), ("x-y.bin", BODY)], "claims are not valid"),
-            ("many entries", vec![("x-y.bin", BODY); 65], "too many entries"),
+            (
+                "another machine's",
+                vec![claims, ("a-b.bin", BODY)],
+                "target `x-y` not found; the archive has a-b",
+            ),
+            (
+                "another executable",
+                vec![("claims.jwt", other.as_bytes()), ("x-y.bin", BODY)],
+                "not the one",
+            ),
+            (
+                "expired",
+                vec![("claims.jwt", old.as_bytes()), ("x-y.bin", BODY)],
+                "claims are not valid",
+            ),
+            (
+                "forged",
+                vec![("claims.jwt", forged.as_bytes()), ("x-y.bin", BODY)],
+                "claims are not valid",
+            ),
+            (
+                "many entries",
+                vec![("x-y.bin", BODY); 65],
+                "too many entries",
+            ),
         ] {
             let error = unpacked(&par(&entries)).unwrap_err().to_string();
             assert!(error.contains(expected), "{what}: {error}");

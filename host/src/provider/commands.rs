@@ -26,7 +26,11 @@ pub(super) struct Commands {
 
 impl Commands {
     pub(super) fn new(cx: ProviderContext, id: ComponentId) -> Self {
-        Self { cx, id, xkey: proto::xkey::new() }
+        Self {
+            cx,
+            id,
+            xkey: proto::xkey::new(),
+        }
     }
 
     fn subject(&self, provider: ComponentId, request: ProviderRequest) -> String {
@@ -91,7 +95,8 @@ impl Commands {
         let definition = self.definition(link).map(|d| serde_json::to_vec(&d));
         let xkey = ComponentId::new(self.xkey.public_key());
         if let (Ok(Ok(body)), Ok(xkey)) = (definition, xkey) {
-            self.publish(self.subject(xkey, ProviderRequest::PutLink), body).await;
+            self.publish(self.subject(xkey, ProviderRequest::PutLink), body)
+                .await;
         }
     }
 
@@ -113,14 +118,23 @@ impl Commands {
     pub(super) async fn health(&self) -> Option<bool> {
         let subject = self.subject(self.id.clone(), ProviderRequest::Health);
         let asked = self.cx.client.request(subject, Bytes::new());
-        let answer = tokio::time::timeout(HEALTH_TIMEOUT, asked).await.ok()?.ok()?;
-        serde_json::from_slice::<HealthCheckResponse>(&answer.payload).ok().map(|a| a.healthy)
+        let answer = tokio::time::timeout(HEALTH_TIMEOUT, asked)
+            .await
+            .ok()?
+            .ok()?;
+        serde_json::from_slice::<HealthCheckResponse>(&answer.payload)
+            .ok()
+            .map(|a| a.healthy)
     }
 
     /// Asks it to end, and waits for its answer.
     pub(super) async fn shutdown(&self) {
-        let request = ShutdownRequest { host_id: self.cx.host.to_string() };
-        let Ok(body) = serde_json::to_vec(&request) else { return };
+        let request = ShutdownRequest {
+            host_id: self.cx.host.to_string(),
+        };
+        let Ok(body) = serde_json::to_vec(&request) else {
+            return;
+        };
         let subject = self.subject(self.id.clone(), ProviderRequest::Shutdown);
         let asked = self.cx.client.request(subject, body.into());
         let _ = tokio::time::timeout(self.cx.shutdown_delay, asked).await;

@@ -30,7 +30,11 @@ impl Note {
     /// A note of a process that runs now.
     fn of(pid: i32) -> io::Result<Self> {
         let started = start_time(pid).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Self { pid, started, boot: boot_id()? })
+        Ok(Self {
+            pid,
+            started,
+            boot: boot_id()?,
+        })
     }
 
     fn is_running(&self) -> bool {
@@ -76,17 +80,26 @@ pub(super) fn forget(dir: &Path, id: &ComponentId) {
 /// Blocks shortly: call it before anything is started.
 #[must_use]
 pub fn end_all(dir: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
     let mut ended = Vec::new();
     for path in entries.flatten().map(|entry| entry.path()) {
-        let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
+        let Some(name) = path.file_name().and_then(|n| n.to_str()) else {
+            continue;
+        };
         let Some(id) = name.strip_suffix(SUFFIX).map(|id| id.trim_end_matches('.')) else {
             continue;
         };
-        let note: Option<Note> =
-            fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let note: Option<Note> = fs::read(&path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
         if let Some(note) = note.filter(Note::is_running) {
-            tracing::info!(provider = id, pid = note.pid, "ending what an earlier run left behind");
+            tracing::info!(
+                provider = id,
+                pid = note.pid,
+                "ending what an earlier run left behind"
+            );
             end_group(note.pid);
             ended.push(id.to_owned());
         }
@@ -115,12 +128,25 @@ mod tests {
     fn only_the_noted_process_is_ended() {
         let dir = tempfile::tempdir().unwrap();
         let id = |text| ComponentId::new(text).unwrap();
-        let sleeper = || Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+        let sleeper = || {
+            Command::new("sleep")
+                .arg("600")
+                .process_group(0)
+                .spawn()
+                .unwrap()
+        };
         let (mut ours, mut foreign) = (sleeper(), sleeper());
         note(dir.path(), &id("ours"), ours.id() as i32).unwrap();
         // A note of a process that had this number in another life.
-        let note = Note { started: 1, ..Note::of(foreign.id() as i32).unwrap() };
-        fs::write(path(dir.path(), &id("old")), serde_json::to_vec(&note).unwrap()).unwrap();
+        let note = Note {
+            started: 1,
+            ..Note::of(foreign.id() as i32).unwrap()
+        };
+        fs::write(
+            path(dir.path(), &id("old")),
+            serde_json::to_vec(&note).unwrap(),
+        )
+        .unwrap();
         fs::write(dir.path().join("bad.pid.json"), "nonsense").unwrap();
 
         assert_eq!(end_all(dir.path()), ["ours"]);

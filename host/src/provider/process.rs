@@ -34,11 +34,17 @@ impl Process {
             .kill_on_drop(true);
         end_with_parent(&mut command);
         let mut child = spawn(command).await.map_err(StartError::Spawn)?;
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).ok_or_else(gone)?;
+        let pid = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .ok_or_else(gone)?;
         let stdin = child.stdin.take();
         let process = Self { child, pid };
         if let Some(mut stdin) = stdin {
-            stdin.write_all(line.as_bytes()).await.map_err(StartError::Data)?;
+            stdin
+                .write_all(line.as_bytes())
+                .await
+                .map_err(StartError::Data)?;
             stdin.shutdown().await.map_err(StartError::Data)?;
         }
         Ok(process)
@@ -94,11 +100,18 @@ fn end_with_parent(command: &mut Command) {
     let set = move || {
         set_pdeathsig(Signal::SIGKILL)?;
         // The parent may have ended before the line above took effect.
-        if getppid() == parent { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+        if getppid() == parent {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
     };
     // SAFETY: between fork and exec only async-signal-safe calls are allowed; `set` makes two
     // plain system calls and allocates nothing.
-    #[expect(unsafe_code, reason = "there is no safe way to ask for a parent-death signal")]
+    #[expect(
+        unsafe_code,
+        reason = "there is no safe way to ask for a parent-death signal"
+    )]
     unsafe {
         command.pre_exec(set);
     }
@@ -107,7 +120,11 @@ fn end_with_parent(command: &mut Command) {
 /// Spawns from a thread that lives as long as the host: the signal of [`end_with_parent`] comes
 /// when the *thread* that spawned ends, and the runtime's threads come and go.
 async fn spawn(command: Command) -> io::Result<Child> {
-    type Request = (Command, tokio::runtime::Handle, oneshot::Sender<io::Result<Child>>);
+    type Request = (
+        Command,
+        tokio::runtime::Handle,
+        oneshot::Sender<io::Result<Child>>,
+    );
     static SPAWNER: OnceLock<mpsc::Sender<Request>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {
         let (requests, receiver) = mpsc::channel::<Request>();
@@ -123,6 +140,8 @@ async fn spawn(command: Command) -> io::Result<Child> {
     let (answer, child) = oneshot::channel();
     let runtime = tokio::runtime::Handle::current();
     let lost = |_| io::Error::other("the thread that starts processes has ended");
-    spawner.send((command, runtime, answer)).map_err(|_| lost(()))?;
+    spawner
+        .send((command, runtime, answer))
+        .map_err(|_| lost(()))?;
     child.await.map_err(|_| lost(()))?
 }

@@ -73,12 +73,19 @@ impl ProviderProcess {
             stop: CancellationToken::new(),
             restarts: AtomicU64::new(0),
         });
-        let mut supervisor =
-            Supervisor { commands: Commands::new(cx, spec.id.clone()), spec, events, shared };
+        let mut supervisor = Supervisor {
+            commands: Commands::new(cx, spec.id.clone()),
+            spec,
+            events,
+            shared,
+        };
         let process = supervisor.spawn().await?;
         let shared = supervisor.shared.clone();
         let task = tokio::spawn(supervisor.run(process));
-        Ok(Self { shared, task: Some(task) })
+        Ok(Self {
+            shared,
+            task: Some(task),
+        })
     }
 
     /// How many times it was started again.
@@ -94,14 +101,21 @@ impl ProviderProcess {
         settings.links.retain(|known| !known.link.is(&key));
         settings.links.push(link.clone());
         drop(settings);
-        self.shared.untold.lock().unwrap_or_else(PoisonError::into_inner).push(link);
+        self.shared
+            .untold
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(link);
         self.shared.wake.notify_one();
     }
 
     /// Forgets a link: a restart comes without it. The running process hears of it from the host
     /// that handled the request.
     pub fn delete_link(&self, key: &LinkKey) {
-        self.shared.settings().links.retain(|known| !known.link.is(key));
+        self.shared
+            .settings()
+            .links
+            .retain(|known| !known.link.is(key));
     }
 
     /// Replaces the configuration, and tells the provider if it differs.
@@ -165,15 +179,22 @@ impl Supervisor {
         self.shared.config_changed.store(false, Ordering::SeqCst);
         let line = self.commands.start_line(&settings)?;
         let executable = &self.spec.executable;
-        let process = Process::start(executable, &line).await.map_err(|error| match error {
-            StartError::Spawn(source) => {
-                ProviderError::Spawn { executable: executable.clone(), source }
-            }
-            StartError::Data(source) => ProviderError::StartData(source),
-        })?;
+        let process = Process::start(executable, &line)
+            .await
+            .map_err(|error| match error {
+                StartError::Spawn(source) => ProviderError::Spawn {
+                    executable: executable.clone(),
+                    source,
+                },
+                StartError::Data(source) => ProviderError::StartData(source),
+            })?;
         let dir = &self.commands.cx.dir;
-        leftover::note(dir, &self.spec.id, process.pid())
-            .map_err(|source| ProviderError::Note { path: dir.clone(), source })?;
+        leftover::note(dir, &self.spec.id, process.pid()).map_err(|source| {
+            ProviderError::Note {
+                path: dir.clone(),
+                source,
+            }
+        })?;
         // Upstream sends it once after every start, and providers count on it.
         self.commands.put_config(&settings.config).await;
         Ok(process)
@@ -183,7 +204,9 @@ impl Supervisor {
         let mut backoff = Backoff::default();
         loop {
             let started = Instant::now();
-            let Some(status) = self.watch(&mut process).await else { break };
+            let Some(status) = self.watch(&mut process).await else {
+                break;
+            };
             drop(process);
             backoff.lived(started.elapsed());
             let again_in = backoff.next();
@@ -217,7 +240,10 @@ impl Supervisor {
                     pause = backoff.next();
                     let error = crate::oci::error_chain(&error);
                     tracing::warn!(provider = %self.spec.id, error, again_in = ?pause, "a provider does not start");
-                    (self.events)(ProviderEvent::RestartFailed { error, again_in: pause });
+                    (self.events)(ProviderEvent::RestartFailed {
+                        error,
+                        again_in: pause,
+                    });
                 }
             }
         }
@@ -267,14 +293,20 @@ impl Supervisor {
             self.commands.put_link(link).await;
         }
         let config = self.shared.config_changed.load(Ordering::SeqCst).then(|| {
-            self.shared.config_changed.store(!listening, Ordering::SeqCst);
+            self.shared
+                .config_changed
+                .store(!listening, Ordering::SeqCst);
             self.shared.settings().config.clone()
         });
         if let Some(config) = config {
             self.commands.put_config(&config).await;
         }
         if !listening {
-            let mut untold = self.shared.untold.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut untold = self
+                .shared
+                .untold
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             untold.splice(..0, links);
         }
     }

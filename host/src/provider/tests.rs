@@ -39,7 +39,12 @@ impl Bench {
     async fn start() -> Self {
         let nats = NatsServer::nats();
         let client = async_nats::connect(nats.address()).await.unwrap();
-        Self { nats, client, dir: tempfile::tempdir().unwrap(), events: Arc::default() }
+        Self {
+            nats,
+            client,
+            dir: tempfile::tempdir().unwrap(),
+            events: Arc::default(),
+        }
     }
 
     fn context(&self) -> ProviderContext {
@@ -64,11 +69,17 @@ impl Bench {
         let executable = self.dir.path().join("provider");
         fs::write(&executable, SCRIPT).unwrap();
         fs::set_permissions(&executable, fs::Permissions::from_mode(0o755)).unwrap();
-        let spec = ProviderSpec { id: id("kv"), executable, settings };
+        let spec = ProviderSpec {
+            id: id("kv"),
+            executable,
+            settings,
+        };
         let events = self.events.clone();
         let sink: EventSink = Arc::new(move |event| events.lock().unwrap().push(event));
         let cx = self.context();
-        let process = ProviderProcess::start(cx.clone(), spec, sink).await.unwrap();
+        let process = ProviderProcess::start(cx.clone(), spec, sink)
+            .await
+            .unwrap();
         (cx, process)
     }
 
@@ -83,7 +94,10 @@ impl Bench {
     }
 
     fn pid(&self) -> String {
-        fs::read_to_string(self.path("pid")).unwrap().trim().to_owned()
+        fs::read_to_string(self.path("pid"))
+            .unwrap()
+            .trim()
+            .to_owned()
     }
 }
 
@@ -110,14 +124,22 @@ async fn until(condition: impl Fn() -> bool) {
 fn runs(pid: &str) -> bool {
     let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat"));
     // A process that has ended but was not waited for counts as ended.
-    stat.is_ok_and(|s| !s.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+    stat.is_ok_and(|s| {
+        !s.rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .trim_start()
+            .starts_with('Z')
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_dies_is_back_with_what_is_true_now() {
     let bench = Bench::start().await;
     let mut secret = ResolvedLink::clone(&link("default", "old"));
-    secret.target_secrets.insert("password".into(), SecretValue::String("s3cr3t".into()));
+    secret
+        .target_secrets
+        .insert("password".into(), SecretValue::String("s3cr3t".into()));
     let settings = Settings {
         config: BTreeMap::from([("a".into(), "1".into())]),
         secrets: BTreeMap::from([("token".into(), SecretValue::String("t".into()))]),
@@ -153,10 +175,16 @@ async fn a_provider_that_dies_is_back_with_what_is_true_now() {
     until(|| provider.restarts() == 1).await;
     let events = bench.events.lock().unwrap().clone();
     assert!(
-        matches!(&events[..], [
-            ProviderEvent::Exited { again_in: Duration::ZERO, .. },
-            ProviderEvent::Restarted { restarts: 1 },
-        ]),
+        matches!(
+            &events[..],
+            [
+                ProviderEvent::Exited {
+                    again_in: Duration::ZERO,
+                    ..
+                },
+                ProviderEvent::Restarted { restarts: 1 },
+            ]
+        ),
         "{events:?}"
     );
 
@@ -171,10 +199,16 @@ async fn a_provider_that_dies_is_back_with_what_is_true_now() {
 async fn a_provider_hears_of_links_config_health_and_its_end() {
     let bench = Bench::start().await;
     // What the provider's own library would do, from here.
-    let mut heard = bench.client.subscribe("wasmbus.rpc.default.>").await.unwrap();
+    let mut heard = bench
+        .client
+        .subscribe("wasmbus.rpc.default.>")
+        .await
+        .unwrap();
     let (_cx, provider) = bench.provider(Settings::default()).await;
     let data = bench.started(0).await;
-    let xkey = proto::xkey::from_seed(&data.provider_xkey_private_key).unwrap().public_key();
+    let xkey = proto::xkey::from_seed(&data.provider_xkey_private_key)
+        .unwrap()
+        .public_key();
     provider.put_link(link("default", "b"));
     provider.set_config(BTreeMap::from([("k".into(), "v".into())]));
     let mut subjects = Vec::new();
@@ -182,22 +216,38 @@ async fn a_provider_hears_of_links_config_health_and_its_end() {
     let mut provider = Some(provider);
     let give_up = tokio::time::Instant::now() + SOON;
     loop {
-        let message = tokio::time::timeout_at(give_up, heard.next()).await.unwrap().unwrap();
-        let subject = message.subject.strip_prefix("wasmbus.rpc.default.").unwrap().to_owned();
+        let message = tokio::time::timeout_at(give_up, heard.next())
+            .await
+            .unwrap()
+            .unwrap();
+        let subject = message
+            .subject
+            .strip_prefix("wasmbus.rpc.default.")
+            .unwrap()
+            .to_owned();
         if subject.ends_with("linkdefs.put") {
             let link: InterfaceLinkDefinition = serde_json::from_slice(&message.payload).unwrap();
             assert_eq!(link.target_config["bucket"], "b");
         }
         if subject == "kv.config.update" {
-            subjects.push(format!("{subject} {}", String::from_utf8_lossy(&message.payload)));
+            subjects.push(format!(
+                "{subject} {}",
+                String::from_utf8_lossy(&message.payload)
+            ));
         } else {
             subjects.push(subject.clone());
         }
         if let Some(reply) = message.reply {
-            let answer = if subject == "kv.health" { r#"{"healthy":true}"# } else { "shutting down" };
+            let answer = if subject == "kv.health" {
+                r#"{"healthy":true}"#
+            } else {
+                "shutting down"
+            };
             bench.client.publish(reply, answer.into()).await.unwrap();
         }
-        if subject == "kv.health" && let Some(provider) = provider.take() {
+        if subject == "kv.health"
+            && let Some(provider) = provider.take()
+        {
             let told = bench.events.clone();
             stopping = Some(tokio::spawn(async move {
                 until(|| told.lock().unwrap().contains(&ProviderEvent::HealthPassed)).await;
@@ -211,8 +261,16 @@ async fn a_provider_hears_of_links_config_health_and_its_end() {
     }
     stopping.unwrap().await.unwrap();
     let put = format!("{xkey}.linkdefs.put");
-    for expected in ["kv.config.update {}", &put, "kv.config.update {\"k\":\"v\"}", "kv.health"] {
-        assert!(subjects.iter().any(|s| s == expected), "{expected}: {subjects:?}");
+    for expected in [
+        "kv.config.update {}",
+        &put,
+        "kv.config.update {\"k\":\"v\"}",
+        "kv.health",
+    ] {
+        assert!(
+            subjects.iter().any(|s| s == expected),
+            "{expected}: {subjects:?}"
+        );
     }
     // What came before the provider was known to listen came again when it was.
     let after = subjects.iter().position(|s| s == "kv.health").unwrap();
@@ -223,7 +281,11 @@ async fn a_provider_hears_of_links_config_health_and_its_end() {
 async fn what_cannot_start_says_so() {
     let bench = Bench::start().await;
     let executable = bench.path("nothing");
-    let spec = ProviderSpec { id: id("kv"), executable, settings: Settings::default() };
+    let spec = ProviderSpec {
+        id: id("kv"),
+        executable,
+        settings: Settings::default(),
+    };
     let started = ProviderProcess::start(bench.context(), spec, Arc::new(|_| {})).await;
     let error = started.err().unwrap();
     assert!(matches!(error, ProviderError::Spawn { .. }), "{error}");
@@ -234,7 +296,9 @@ async fn what_cannot_start_says_so() {
 #[ignore = "run by `a_killed_host_leaves_no_provider`"]
 async fn host_that_is_killed() {
     let executable = std::env::var("PROVIDER_FOR_TEST").unwrap();
-    let process = super::process::Process::start(Path::new(&executable), "x\n").await.unwrap();
+    let process = super::process::Process::start(Path::new(&executable), "x\n")
+        .await
+        .unwrap();
     println!("\npid {}", process.pid());
     std::future::pending::<()>().await;
 }
@@ -246,13 +310,22 @@ fn a_killed_host_leaves_no_provider() {
     fs::write(&executable, SCRIPT).unwrap();
     fs::set_permissions(&executable, fs::Permissions::from_mode(0o755)).unwrap();
     let mut host = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "provider::tests::host_that_is_killed", "--nocapture"])
+        .args([
+            "--ignored",
+            "--exact",
+            "provider::tests::host_that_is_killed",
+            "--nocapture",
+        ])
         .env("PROVIDER_FOR_TEST", &executable)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(host.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let pid = lines.find_map(|line| line.strip_prefix("pid ").map(str::to_owned)).unwrap();
+    let mut lines = BufReader::new(host.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    let pid = lines
+        .find_map(|line| line.strip_prefix("pid ").map(str::to_owned))
+        .unwrap();
     assert!(runs(&pid));
     host.kill().unwrap();
     host.wait().unwrap();

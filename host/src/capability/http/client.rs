@@ -93,7 +93,11 @@ impl HttpClient {
         } else {
             443
         };
-        if !self.0.allowed.allows(host, uri.port_u16().unwrap_or(default)) {
+        if !self
+            .0
+            .allowed
+            .allows(host, uri.port_u16().unwrap_or(default))
+        {
             tracing::warn!(
                 host,
                 "request refused: the host is not in the link's `allowed_hosts`"
@@ -415,7 +419,10 @@ impl BuiltinProvider for Provider {
             None => AllowList::default(),
         };
         let client = self.client.clone();
-        Ok(Binding::new(HttpClient(Arc::new(Parts { client, allowed }))))
+        Ok(Binding::new(HttpClient(Arc::new(Parts {
+            client,
+            allowed,
+        }))))
     }
 
     async fn put_link(&self, link: Arc<ResolvedLink>) -> Result<(), LinkError> {

@@ -194,7 +194,9 @@ fn log_upload(subject: &str, error: &BodyError) {
 fn http_error(error: &RpcError) -> HttpError {
     match error {
         RpcError::NoResponders { .. } => HttpError::DestinationUnavailable,
-        RpcError::Disconnected | RpcError::Silent(_) | RpcError::Gone => HttpError::ConnectionTerminated,
+        RpcError::Disconnected | RpcError::Silent(_) | RpcError::Gone => {
+            HttpError::ConnectionTerminated
+        }
         RpcError::Timeout { what: "answer", .. } => HttpError::ConnectionTimeout,
         RpcError::Timeout { .. } => HttpError::HttpResponseTimeout,
         other => HttpError::InternalError(Some(other.to_string())),
@@ -204,7 +206,9 @@ fn http_error(error: &RpcError) -> HttpError {
 /// A transport's failure as an HTTP error, inside a response.
 fn broken_response(error: &RpcError) -> HttpError {
     match error {
-        RpcError::Disconnected | RpcError::Silent(_) | RpcError::Gone => HttpError::ConnectionTerminated,
+        RpcError::Disconnected | RpcError::Silent(_) | RpcError::Gone => {
+            HttpError::ConnectionTerminated
+        }
         _ => HttpError::HttpResponseIncomplete,
     }
 }

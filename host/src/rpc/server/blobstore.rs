@@ -40,7 +40,10 @@ const FUNCTIONS: [&str; 14] = [
 const NAMES_IN_CHUNK: usize = 100;
 
 pub(super) fn endpoints(links: &Arc<Links>) -> Vec<Endpoint> {
-    instance(BLOBSTORE, &FUNCTIONS, |name| Function { links: links.clone(), name })
+    instance(BLOBSTORE, &FUNCTIONS, |name| Function {
+        links: links.clone(),
+        name,
+    })
 }
 
 type Store = Result<Arc<dyn Backend>, String>;
@@ -52,8 +55,10 @@ fn text<T>(result: Result<T, Error>) -> Result<T, String> {
 #[async_trait]
 impl Handler for Function {
     async fn handle(&self, call: &mut Incoming, options: &ServerOptions) -> Result<(), Refusal> {
-        let store: Store =
-            self.links.find::<Linked>(call, "wasi:blobstore").map(|linked| linked.store());
+        let store: Store = self
+            .links
+            .find::<Linked>(call, "wasi:blobstore")
+            .map(|linked| linked.store());
         match self.name {
             "list-container-objects" => list(call, options, store).await,
             "get-container-data" => read(call, options, store).await,
@@ -72,12 +77,16 @@ async fn container(
 ) -> Result<(), Refusal> {
     match name {
         "container-exists" => {
-            respond(call, options, async |(c,): (String,)| text(store?.container_exists(&c).await))
-                .await
+            respond(call, options, async |(c,): (String,)| {
+                text(store?.container_exists(&c).await)
+            })
+            .await
         }
         "get-container-info" => {
-            respond(call, options, async |(c,): (String,)| text(store?.container_info(&c).await))
-                .await
+            respond(call, options, async |(c,): (String,)| {
+                text(store?.container_info(&c).await)
+            })
+            .await
         }
         _ => {
             respond(call, options, async |(c,): (String,)| {
@@ -117,13 +126,22 @@ async fn object(
             .await
         }
         "delete-object" => {
-            respond(call, options, async |id: ObjectId| text(store?.delete_object(&id).await)).await
+            respond(call, options, async |id: ObjectId| {
+                text(store?.delete_object(&id).await)
+            })
+            .await
         }
         "has-object" => {
-            respond(call, options, async |id: ObjectId| text(store?.has_object(&id).await)).await
+            respond(call, options, async |id: ObjectId| {
+                text(store?.has_object(&id).await)
+            })
+            .await
         }
         _ => {
-            respond(call, options, async |id: ObjectId| text(store?.object_info(&id).await)).await
+            respond(call, options, async |id: ObjectId| {
+                text(store?.object_info(&id).await)
+            })
+            .await
         }
     }
 }
@@ -143,21 +161,21 @@ async fn open<T>(
     let head: Result<_, String> = Ok((Pending, Pending));
     let paths = [Path::from(&[0, 0][..]), Path::from(&[0, 1][..])];
     let senders = call.answer(encode_to_vec(&head).into(), &paths).await?;
-    Ok(<[_; 2]>::try_from(senders).ok().map(|[data, outcome]| (stream, data, outcome)))
+    Ok(<[_; 2]>::try_from(senders)
+        .ok()
+        .map(|[data, outcome]| (stream, data, outcome)))
 }
 
-async fn list(
-    call: &mut Incoming,
-    options: &ServerOptions,
-    store: Store,
-) -> Result<(), Refusal> {
+async fn list(call: &mut Incoming, options: &ServerOptions, store: Store) -> Result<(), Refusal> {
     let (container, limit, offset): (String, Option<u64>, Option<u64>) =
         params(call, options).await?;
     let opened = match store {
         Ok(store) => text(store.list_objects(&container, limit, offset).await),
         Err(error) => Err(error),
     };
-    let Some((names, data, outcome)) = open(call, opened).await? else { return Ok(()) };
+    let Some((names, data, outcome)) = open(call, opened).await? else {
+        return Ok(());
+    };
     let sent = send_names(names, NameWriter(data)).await?;
     write_future(outcome, &sent).await?;
     Ok(())
@@ -183,17 +201,15 @@ async fn send_names(
     Ok(outcome)
 }
 
-async fn read(
-    call: &mut Incoming,
-    options: &ServerOptions,
-    store: Store,
-) -> Result<(), Refusal> {
+async fn read(call: &mut Incoming, options: &ServerOptions, store: Store) -> Result<(), Refusal> {
     let (id, start, end): (ObjectId, u64, u64) = params(call, options).await?;
     let opened = match store {
         Ok(store) => text(store.get_data(&id, start, end).await),
         Err(error) => Err(error),
     };
-    let Some((mut bytes, data, outcome)) = open(call, opened).await? else { return Ok(()) };
+    let Some((mut bytes, data, outcome)) = open(call, opened).await? else {
+        return Ok(());
+    };
     let mut writer = ByteWriter(data);
     let mut sent: Result<(), String> = Ok(());
     while let Some(piece) = bytes.next().await {
@@ -210,11 +226,7 @@ async fn read(
     Ok(())
 }
 
-async fn write(
-    call: &mut Incoming,
-    options: &ServerOptions,
-    store: Store,
-) -> Result<(), Refusal> {
+async fn write(call: &mut Incoming, options: &ServerOptions, store: Store) -> Result<(), Refusal> {
     let (id, _): (ObjectId, Pending) = params(call, options).await?;
     let store = match store {
         Ok(store) => store,

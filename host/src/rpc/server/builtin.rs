@@ -28,7 +28,11 @@ type Table = HashMap<(String, String), Vec<(String, Binding)>>;
 
 impl Links {
     pub(super) fn new(id: ComponentId, provider: Arc<dyn BuiltinProvider>) -> Self {
-        Self { id, provider, table: ArcSwap::default() }
+        Self {
+            id,
+            provider,
+            table: ArcSwap::default(),
+        }
     }
 
     /// Replaces all links; those that the provider refuses are left out.
@@ -40,7 +44,10 @@ impl Links {
                 Ok(binding) => table
                     .entry((link.source_id.to_string(), link.name.to_string()))
                     .or_default()
-                    .push((format!("{}:{}", link.wit_namespace, link.wit_package), binding)),
+                    .push((
+                        format!("{}:{}", link.wit_namespace, link.wit_package),
+                        binding,
+                    )),
                 Err(error) => tracing::warn!(
                     provider = %self.id,
                     source = %link.source_id,

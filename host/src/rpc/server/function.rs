@@ -11,8 +11,12 @@ use crate::rpc::transport::Incoming;
 use crate::runtime::{CallContext, RunningComponent};
 
 /// Instances served in another form, or only of use to the runtime itself.
-const NOT_PLAIN: [&str; 4] =
-    ["wasi:http/incoming-handler", "wasi:http/handler", "wasi:cli/run", "wasi:keyvalue/watcher"];
+const NOT_PLAIN: [&str; 4] = [
+    "wasi:http/incoming-handler",
+    "wasi:http/handler",
+    "wasi:cli/run",
+    "wasi:keyvalue/watcher",
+];
 
 /// One exported function.
 struct Function {
@@ -32,9 +36,11 @@ pub(super) fn endpoints(component: &Arc<RunningComponent>) -> Vec<Endpoint> {
             continue;
         }
         let types = FuncTy::from_component(&export.ty).ok().filter(|types| {
-            !types.params.iter().chain(types.results.iter()).any(|ty| {
-                ty.has_async() || ty.has_resource()
-            })
+            !types
+                .params
+                .iter()
+                .chain(types.results.iter())
+                .any(|ty| ty.has_async() || ty.has_resource())
         });
         let Some(types) = types else {
             tracing::warn!(
@@ -71,7 +77,10 @@ impl Handler for Function {
         };
         let received = source.values(&self.types.params, options.limits).await?;
         let (params, _) = received.ok_or_else(|| Refusal("it came without parameters".into()))?;
-        let cx = CallContext { trace: trace(call.headers()), ..CallContext::default() };
+        let cx = CallContext {
+            trace: trace(call.headers()),
+            ..CallContext::default()
+        };
         let results = self
             .component
             .call(cx, self.instance.as_deref(), &self.name, &params)

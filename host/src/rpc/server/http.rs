@@ -31,7 +31,10 @@ impl Handler for Incoming {
         options: &ServerOptions,
     ) -> Result<(), Refusal> {
         let request = receive_request(call, options).await?;
-        let cx = CallContext { trace: trace(call.headers()), ..CallContext::default() };
+        let cx = CallContext {
+            trace: trace(call.headers()),
+            ..CallContext::default()
+        };
         let answer = self.component.http(cx, request).await.map_err(http_error);
         send_answer(call, answer).await
     }
@@ -62,7 +65,9 @@ async fn receive<P: Wire, R>(
     let params = source.typed::<P>().await?;
     let params = params.ok_or_else(|| Refusal("it came without parameters".into()))?;
     let (head, rest) = split(params);
-    let scheme = head.scheme.ok_or_else(|| Refusal("the request has no scheme".into()))?;
+    let scheme = head
+        .scheme
+        .ok_or_else(|| Refusal("the request has no scheme".into()))?;
     let mut uri = Uri::builder();
     // A scheme cannot stand without an authority.
     if let Some(authority) = head.authority {
@@ -73,7 +78,12 @@ async fn receive<P: Wire, R>(
     let uri = uri.map_err(|error| Refusal(format!("the request's address is bad: {error}")))?;
     let data = call.param(&Path::from(&[0, 0][..]));
     let trailer = call.param(&Path::from(&[0, 1][..]));
-    let source = BodySource { body: head.body, data, trailers: head.trailers, trailer };
+    let source = BodySource {
+        body: head.body,
+        data,
+        trailers: head.trailers,
+        trailer,
+    };
     let mut request = Request::new(receive_body(source, broken_request, (), |()| {}));
     *request.method_mut() = head.method;
     *request.uri_mut() = uri;
@@ -87,7 +97,9 @@ pub(super) struct Outgoing {
 }
 
 pub(super) fn endpoints(links: &Arc<Links>) -> Vec<Endpoint> {
-    instance(types::OUTGOING, &[types::HANDLE], |_| Outgoing { links: links.clone() })
+    instance(types::OUTGOING, &[types::HANDLE], |_| Outgoing {
+        links: links.clone(),
+    })
 }
 
 /// `request-options`, in nanoseconds.

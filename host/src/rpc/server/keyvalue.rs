@@ -17,11 +17,18 @@ struct Function {
 }
 
 pub(super) fn endpoints(links: &Arc<Links>) -> Vec<Endpoint> {
-    let handler = |name| Function { links: links.clone(), name };
+    let handler = |name| Function {
+        links: links.clone(),
+        name,
+    };
     let store = ["get", "set", "delete", "exists", "list-keys"];
     let mut endpoints = instance(STORE, &store, handler);
     endpoints.extend(instance(ATOMICS, &["increment"], handler));
-    endpoints.extend(instance(BATCH, &["get-many", "set-many", "delete-many"], handler));
+    endpoints.extend(instance(
+        BATCH,
+        &["get-many", "set-many", "delete-many"],
+        handler,
+    ));
     endpoints
 }
 
@@ -30,13 +37,18 @@ type Key = (String, String);
 #[async_trait]
 impl Handler for Function {
     async fn handle(&self, call: &mut Incoming, options: &ServerOptions) -> Result<(), Refusal> {
-        let linked = self.links.find::<Linked>(call, "wasi:keyvalue").map_err(Error::Other);
-        let open = |bucket: &str| -> Result<Arc<dyn Backend>, Error> {
-            linked.clone()?.open(bucket)
-        };
+        let linked = self
+            .links
+            .find::<Linked>(call, "wasi:keyvalue")
+            .map_err(Error::Other);
+        let open =
+            |bucket: &str| -> Result<Arc<dyn Backend>, Error> { linked.clone()?.open(bucket) };
         match self.name {
             "get" => {
-                respond(call, options, async |(b, k): Key| open(&b)?.get(&b, &k).await).await
+                respond(call, options, async |(b, k): Key| {
+                    open(&b)?.get(&b, &k).await
+                })
+                .await
             }
             "set" => {
                 respond(call, options, async |(b, k, v): (String, String, Bytes)| {
@@ -45,10 +57,16 @@ impl Handler for Function {
                 .await
             }
             "delete" => {
-                respond(call, options, async |(b, k): Key| open(&b)?.delete(&b, &k).await).await
+                respond(call, options, async |(b, k): Key| {
+                    open(&b)?.delete(&b, &k).await
+                })
+                .await
             }
             "exists" => {
-                respond(call, options, async |(b, k): Key| open(&b)?.exists(&b, &k).await).await
+                respond(call, options, async |(b, k): Key| {
+                    open(&b)?.exists(&b, &k).await
+                })
+                .await
             }
             "list-keys" => {
                 respond(call, options, async |(b, cursor): (String, Option<u64>)| {
@@ -57,9 +75,13 @@ impl Handler for Function {
                 .await
             }
             "increment" => {
-                respond(call, options, async |(b, k, delta): (String, String, u64)| {
-                    open(&b)?.increment(&b, &k, delta).await
-                })
+                respond(
+                    call,
+                    options,
+                    async |(b, k, delta): (String, String, u64)| {
+                        open(&b)?.increment(&b, &k, delta).await
+                    },
+                )
                 .await
             }
             "get-many" => {
@@ -69,9 +91,13 @@ impl Handler for Function {
                 .await
             }
             "set-many" => {
-                respond(call, options, async |(b, values): (String, Vec<(String, Bytes)>)| {
-                    open(&b)?.set_many(&b, values).await
-                })
+                respond(
+                    call,
+                    options,
+                    async |(b, values): (String, Vec<(String, Bytes)>)| {
+                        open(&b)?.set_many(&b, values).await
+                    },
+                )
                 .await
             }
             _ => {

@@ -18,7 +18,10 @@ struct Function {
 }
 
 pub(super) fn endpoints(links: &Arc<Links>) -> Vec<Endpoint> {
-    instance(CONSUMER, &["request", "publish"], |name| Function { links: links.clone(), name })
+    instance(CONSUMER, &["request", "publish"], |name| Function {
+        links: links.clone(),
+        name,
+    })
 }
 
 #[async_trait]
@@ -28,10 +31,17 @@ impl Handler for Function {
         let broker = broker.map(|linked| linked.broker());
         match self.name {
             "request" => {
-                respond(call, options, async |(subject, body, millis): (String, Bytes, u32)| {
-                    let timeout = Duration::from_millis(u64::from(millis));
-                    broker?.request(&subject, body, timeout).await.map_err(|e| e.0)
-                })
+                respond(
+                    call,
+                    options,
+                    async |(subject, body, millis): (String, Bytes, u32)| {
+                        let timeout = Duration::from_millis(u64::from(millis));
+                        broker?
+                            .request(&subject, body, timeout)
+                            .await
+                            .map_err(|e| e.0)
+                    },
+                )
                 .await
             }
             _ => {

@@ -95,7 +95,11 @@ impl Server {
     /// A server of `lattice` over a transport.
     #[must_use]
     pub fn new(transport: Transport, lattice: Lattice, options: ServerOptions) -> Self {
-        Self { transport, lattice, options }
+        Self {
+            transport,
+            lattice,
+            options,
+        }
     }
 
     /// Serves every function that a component exports.
@@ -105,7 +109,9 @@ impl Server {
     pub async fn serve(&self, component: Arc<RunningComponent>) -> Result<ServeHandle, RpcError> {
         let mut endpoints = function::endpoints(&component);
         if component.serves_http() {
-            let handler = Arc::new(http::Incoming { component: component.clone() });
+            let handler = Arc::new(http::Incoming {
+                component: component.clone(),
+            });
             endpoints.push(Endpoint {
                 instance: Some(INCOMING.to_owned()),
                 function: HANDLE.to_owned(),
@@ -136,13 +142,24 @@ impl Server {
     ) -> Result<ServeHandle, RpcError> {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let handle = ServeHandle { stop: stop.clone(), tasks: tasks.clone() };
+        let handle = ServeHandle {
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        };
         let room = Arc::new(Semaphore::new(self.options.accepted_max));
         let queue = InvocationSubject::queue(&self.lattice, id);
-        for Endpoint { instance, function, handler } in endpoints {
+        for Endpoint {
+            instance,
+            function,
+            handler,
+        } in endpoints
+        {
             let (lattice, id) = (self.lattice.clone(), id.clone());
             let subject = InvocationSubject::new(lattice, id, instance.as_deref(), &function);
-            let calls = self.transport.subscribe(subject.to_string(), queue.clone()).await?;
+            let calls = self
+                .transport
+                .subscribe(subject.to_string(), queue.clone())
+                .await?;
             let accept = Accept {
                 transport: self.transport.clone(),
                 options: self.options,
@@ -205,7 +222,9 @@ impl Accept {
                 message = calls.next() => message,
             };
             let Some(message) = message else { return };
-            let Ok(permit) = self.room.clone().acquire_owned().await else { return };
+            let Ok(permit) = self.room.clone().acquire_owned().await else {
+                return;
+            };
             let (transport, options) = (self.transport.clone(), self.options);
             let handler = self.handler.clone();
             self.tasks.spawn(async move {
@@ -239,7 +258,10 @@ async fn answer(
         }
     };
     if let Err(refusal) = done {
-        let source = call.header(super::client::SOURCE_ID).unwrap_or("unknown").to_owned();
+        let source = call
+            .header(super::client::SOURCE_ID)
+            .unwrap_or("unknown")
+            .to_owned();
         tracing::warn!(%subject, source, reason = %refusal, "a call was refused");
         call.refuse(refusal.0);
     }
@@ -248,7 +270,14 @@ async fn answer(
 /// The trace context that a caller sent.
 fn trace(headers: &HeaderMap) -> TraceHeaders {
     let header = |name: &str| {
-        headers.get(name).map(|value| (name.to_owned(), value.as_str().to_owned()))
+        headers
+            .get(name)
+            .map(|value| (name.to_owned(), value.as_str().to_owned()))
     };
-    TraceHeaders(["traceparent", "tracestate"].into_iter().filter_map(header).collect())
+    TraceHeaders(
+        ["traceparent", "tracestate"]
+            .into_iter()
+            .filter_map(header)
+            .collect(),
+    )
 }

@@ -296,7 +296,10 @@ async fn keep_alive(shared: Arc<Shared>, stop: CancellationToken) {
                 let subject = format!("{peer}.{}", session::ALIVE);
                 let reply = format!("{}.{}", session.inbox(), session::PROBE);
                 let nothing = bytes::Bytes::new();
-                let _ = shared.client.publish_with_reply(subject, reply, nothing).await;
+                let _ = shared
+                    .client
+                    .publish_with_reply(subject, reply, nothing)
+                    .await;
             }
         }
     }

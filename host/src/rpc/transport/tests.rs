@@ -22,11 +22,19 @@ impl Bench {
         let server = NatsServer::nats();
         let caller = transport(&server).await;
         let callee = transport(&server).await;
-        Self { server, caller, callee }
+        Self {
+            server,
+            caller,
+            callee,
+        }
     }
 
     async fn serve(&self) -> async_nats::Subscriber {
-        let calls = self.callee.subscribe(SUBJECT.into(), "default.web".into()).await.unwrap();
+        let calls = self
+            .callee
+            .subscribe(SUBJECT.into(), "default.web".into())
+            .await
+            .unwrap();
         self.callee.client().flush().await.unwrap();
         // The subscription has to reach the server before the other connection's call does.
         let ping = self.callee.client().request("nobody", Bytes::new()).await;
@@ -40,7 +48,9 @@ impl Bench {
 }
 
 async fn transport(server: &NatsServer) -> Transport {
-    Transport::new(async_nats::connect(server.address()).await.unwrap()).await.unwrap()
+    Transport::new(async_nats::connect(server.address()).await.unwrap())
+        .await
+        .unwrap()
 }
 
 fn invocation(params: impl Into<Bytes>, paths: &[&[u32]]) -> Invocation {
@@ -69,7 +79,9 @@ fn echo(callee: Transport, mut calls: async_nats::Subscriber) {
             let callee = callee.clone();
             tokio::spawn(async move {
                 let mut call = callee.accept(message).await.unwrap();
-                let Ok(params) = all(&mut call.params()).await else { return };
+                let Ok(params) = all(&mut call.params()).await else {
+                    return;
+                };
                 let _ = call.answer(params.into(), &[]).await;
             });
         }
@@ -95,7 +107,11 @@ async fn data_of_any_size_goes_both_ways() {
         assert!(echoed == params, "{size} bytes");
     }
     let many = (0..64).map(|i| called(&bench.caller, vec![i; 5000]));
-    for (i, echoed) in futures::future::join_all(many).await.into_iter().enumerate() {
+    for (i, echoed) in futures::future::join_all(many)
+        .await
+        .into_iter()
+        .enumerate()
+    {
         assert_eq!(echoed.unwrap(), vec![i as u8; 5000]);
     }
     // Every call is forgotten once its last reader is gone.
@@ -105,7 +121,10 @@ async fn data_of_any_size_goes_both_ways() {
 async fn settled(condition: impl Fn() -> bool) {
     let give_up = tokio::time::Instant::now() + SOON;
     while !condition() {
-        assert!(tokio::time::Instant::now() < give_up, "the condition did not come about");
+        assert!(
+            tokio::time::Instant::now() < give_up,
+            "the condition did not come about"
+        );
         tokio::task::yield_now().await;
     }
 }
@@ -114,7 +133,9 @@ async fn settled(condition: impl Fn() -> bool) {
 async fn a_function_that_nobody_serves_is_an_error_at_once() {
     let bench = Bench::start().await;
     let mut call = bench.caller.call(invocation("x", &[])).await.unwrap();
-    let error = tokio::time::timeout(Duration::from_secs(2), call.start()).await.unwrap();
+    let error = tokio::time::timeout(Duration::from_secs(2), call.start())
+        .await
+        .unwrap();
     match error {
         Err(RpcError::NoResponders { subject }) => assert_eq!(subject, SUBJECT),
         other => panic!("{other:?}"),
@@ -126,7 +147,11 @@ async fn a_call_that_is_given_up_ends_without_a_result() {
     let bench = Bench::start().await;
     let mut calls = bench.serve().await;
     let mut call = bench.caller.call(invocation("x", &[])).await.unwrap();
-    let incoming = bench.callee.accept(calls.next().await.unwrap()).await.unwrap();
+    let incoming = bench
+        .callee
+        .accept(calls.next().await.unwrap())
+        .await
+        .unwrap();
     assert_eq!(incoming.header("source-id"), Some("test"));
     call.start().await.unwrap();
     incoming.refuse("no such book");
@@ -139,10 +164,16 @@ async fn a_caller_that_goes_away_cancels_its_call() {
     let bench = Bench::start().await;
     let mut calls = bench.serve().await;
     let mut call = bench.caller.call(invocation("x", &[&[1]])).await.unwrap();
-    let incoming = bench.callee.accept(calls.next().await.unwrap()).await.unwrap();
+    let incoming = bench
+        .callee
+        .accept(calls.next().await.unwrap())
+        .await
+        .unwrap();
     call.start().await.unwrap();
     drop(call);
-    let error = tokio::time::timeout(SOON, incoming.watch().failed()).await.unwrap();
+    let error = tokio::time::timeout(SOON, incoming.watch().failed())
+        .await
+        .unwrap();
     assert!(matches!(error, RpcError::Cancelled));
 }
 
@@ -151,7 +182,11 @@ async fn a_sender_stays_within_its_window() {
     let bench = Bench::start().await;
     let mut calls = bench.serve().await;
     let mut call = bench.caller.call(invocation("x", &[&[0]])).await.unwrap();
-    let incoming = bench.callee.accept(calls.next().await.unwrap()).await.unwrap();
+    let incoming = bench
+        .callee
+        .accept(calls.next().await.unwrap())
+        .await
+        .unwrap();
     call.start().await.unwrap();
     let path = Path::from(&[0][..]);
     let mut reader = incoming.param(&path);
@@ -184,19 +219,43 @@ async fn a_foreign_caller_is_answered_frame_by_frame() {
     let mut calls = bench.serve().await;
     let client = bench.raw().await;
     let mut inbox = client.subscribe("_INBOX.c.>").await.unwrap();
-    client.publish_with_reply(SUBJECT, "_INBOX.c.1", "\x01".into()).await.unwrap();
-    let mut incoming = bench.callee.accept(calls.next().await.unwrap()).await.unwrap();
+    client
+        .publish_with_reply(SUBJECT, "_INBOX.c.1", "\x01".into())
+        .await
+        .unwrap();
+    let mut incoming = bench
+        .callee
+        .accept(calls.next().await.unwrap())
+        .await
+        .unwrap();
     let handshake = inbox.next().await.unwrap();
-    assert_eq!((handshake.subject.as_str(), handshake.payload.len()), ("_INBOX.c.1", 0));
+    assert_eq!(
+        (handshake.subject.as_str(), handshake.payload.len()),
+        ("_INBOX.c.1", 0)
+    );
     assert!(handshake.headers.is_none());
     let server = handshake.reply.unwrap().to_string();
     for payload in ["\x02", "\x03", ""] {
-        client.publish(format!("{server}.params"), payload.into()).await.unwrap();
+        client
+            .publish(format!("{server}.params"), payload.into())
+            .await
+            .unwrap();
     }
-    client.publish(format!("{server}.params.0.1"), "\x09".into()).await.unwrap();
-    client.publish(format!("{server}.params.0.1"), Bytes::new()).await.unwrap();
+    client
+        .publish(format!("{server}.params.0.1"), "\x09".into())
+        .await
+        .unwrap();
+    client
+        .publish(format!("{server}.params.0.1"), Bytes::new())
+        .await
+        .unwrap();
     assert_eq!(all(&mut incoming.params()).await.unwrap(), [1, 2, 3]);
-    assert_eq!(all(&mut incoming.param(&Path::from(&[0, 1][..]))).await.unwrap(), [9]);
+    assert_eq!(
+        all(&mut incoming.param(&Path::from(&[0, 1][..])))
+            .await
+            .unwrap(),
+        [9]
+    );
     let paths = [Path::from(&[0, 0][..]), Path::from(&[0, 1][..])];
     let mut senders = incoming.answer("\0\0".into(), &paths).await.unwrap();
     let second = senders.pop().unwrap();
@@ -205,14 +264,29 @@ async fn a_foreign_caller_is_answered_frame_by_frame() {
     drop((first, second));
     let mut seen = Vec::new();
     while seen.len() < 6 {
-        let message = tokio::time::timeout(SOON, inbox.next()).await.unwrap().unwrap();
-        let path = message.subject.strip_prefix("_INBOX.c.1.").unwrap().to_owned();
+        let message = tokio::time::timeout(SOON, inbox.next())
+            .await
+            .unwrap()
+            .unwrap();
+        let path = message
+            .subject
+            .strip_prefix("_INBOX.c.1.")
+            .unwrap()
+            .to_owned();
         seen.push(format!("{path} {}", message.payload.len()));
     }
     seen.sort();
-    assert_eq!(seen, [
-        "results 0", "results 2", "results.0 0", "results.0.0 0", "results.0.0 3", "results.0.1 0",
-    ]);
+    assert_eq!(
+        seen,
+        [
+            "results 0",
+            "results 2",
+            "results.0 0",
+            "results.0.0 0",
+            "results.0.0 3",
+            "results.0.1 0",
+        ]
+    );
 }
 
 /// A server written by hand from the protocol's description.
@@ -224,22 +298,44 @@ async fn a_foreign_server_hears_every_end_marker() {
     let mut inbox = client.subscribe("_INBOX.s.>").await.unwrap();
     client.flush().await.unwrap();
     let _ = client.request("nobody", Bytes::new()).await;
-    let mut call = bench.caller.call(invocation("abc", &[&[0, 1]])).await.unwrap();
+    let mut call = bench
+        .caller
+        .call(invocation("abc", &[&[0, 1]]))
+        .await
+        .unwrap();
     let first = calls.next().await.unwrap();
     assert_eq!(first.payload, "abc");
     let reply = first.reply.unwrap().to_string();
-    client.publish_with_reply(reply.clone(), "_INBOX.s.9", Bytes::new()).await.unwrap();
+    client
+        .publish_with_reply(reply.clone(), "_INBOX.s.9", Bytes::new())
+        .await
+        .unwrap();
     call.start().await.unwrap();
-    client.publish(format!("{reply}.results"), "ok".into()).await.unwrap();
-    client.publish(format!("{reply}.results"), Bytes::new()).await.unwrap();
+    client
+        .publish(format!("{reply}.results"), "ok".into())
+        .await
+        .unwrap();
+    client
+        .publish(format!("{reply}.results"), Bytes::new())
+        .await
+        .unwrap();
     assert_eq!(all(&mut call.results()).await.unwrap(), b"ok");
     // Nobody wanted the asynchronous parameter's sender; its end marker comes all the same.
     call.finish();
     let mut seen = Vec::new();
     while seen.len() < 3 {
-        let message = tokio::time::timeout(SOON, inbox.next()).await.unwrap().unwrap();
+        let message = tokio::time::timeout(SOON, inbox.next())
+            .await
+            .unwrap()
+            .unwrap();
         assert!(message.payload.is_empty());
-        seen.push(message.subject.strip_prefix("_INBOX.s.9.").unwrap().to_owned());
+        seen.push(
+            message
+                .subject
+                .strip_prefix("_INBOX.s.9.")
+                .unwrap()
+                .to_owned(),
+        );
     }
     seen.sort();
     assert_eq!(seen, ["params", "params.0", "params.0.1"]);
@@ -251,14 +347,26 @@ async fn a_peer_that_floods_ends_its_own_call_only() {
     let mut calls = bench.serve().await;
     let client = bench.raw().await;
     let mut inbox = client.subscribe("_INBOX.f.>").await.unwrap();
-    client.publish_with_reply(SUBJECT, "_INBOX.f.1", Bytes::new()).await.unwrap();
-    let incoming = bench.callee.accept(calls.next().await.unwrap()).await.unwrap();
+    client
+        .publish_with_reply(SUBJECT, "_INBOX.f.1", Bytes::new())
+        .await
+        .unwrap();
+    let incoming = bench
+        .callee
+        .accept(calls.next().await.unwrap())
+        .await
+        .unwrap();
     let server = inbox.next().await.unwrap().reply.unwrap().to_string();
     let piece = Bytes::from(vec![0; 1 << 20]);
     for _ in 0..(SESSION_BUFFER_MAX >> 20) + 1 {
-        client.publish(format!("{server}.params.0"), piece.clone()).await.unwrap();
+        client
+            .publish(format!("{server}.params.0"), piece.clone())
+            .await
+            .unwrap();
     }
-    let error = tokio::time::timeout(SOON, incoming.watch().failed()).await.unwrap();
+    let error = tokio::time::timeout(SOON, incoming.watch().failed())
+        .await
+        .unwrap();
     assert!(matches!(error, RpcError::Overflow { .. }), "{error}");
     drop(incoming);
     echo(bench.callee.clone(), calls);
@@ -276,7 +384,10 @@ async fn a_foreign_server_that_dies_ends_the_call() {
     let _ = client.request("nobody", Bytes::new()).await;
     let mut call = bench.caller.call(invocation("abc", &[])).await.unwrap();
     let reply = calls.next().await.unwrap().reply.unwrap();
-    client.publish_with_reply(reply, "_INBOX.s.9", Bytes::new()).await.unwrap();
+    client
+        .publish_with_reply(reply, "_INBOX.s.9", Bytes::new())
+        .await
+        .unwrap();
     call.start().await.unwrap();
     drop((calls, inbox));
     client.drain().await.unwrap();
