@@ -7,7 +7,11 @@ use std::sync::Arc;
 use host::rpc::codec::{Limits, Ty, decode_all, encode_all};
 use libfuzzer_sys::fuzz_target;
 
-const LIMITS: Limits = Limits { bytes: 1 << 20, memory: 16 << 20, depth: 50 };
+const LIMITS: Limits = Limits {
+    bytes: 1 << 20,
+    memory: 16 << 20,
+    depth: 50,
+};
 
 fuzz_target!(|input: &[u8]| {
     let (plan, bytes) = input.split_at(input.len().min(16));

@@ -14,6 +14,8 @@ mod exchange;
 mod http_types;
 pub mod server;
 mod store_types;
+#[cfg(test)]
+mod tests;
 pub mod transport;
 
 pub use client::{Client, ClientOptions};

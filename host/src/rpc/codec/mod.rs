@@ -19,7 +19,7 @@ mod typed;
 mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use decode::{Decoder, decode_all};
 pub use encode::{Encoder, encode_all};

@@ -67,7 +67,7 @@ fn boxed(ty: Option<&Ty>) -> BoxedStrategy<Option<Box<Val>>> {
 }
 
 /// Any value of the type, in wire form.
-fn any_val(ty: &Ty) -> BoxedStrategy<Val> {
+pub(in crate::rpc) fn any_val(ty: &Ty) -> BoxedStrategy<Val> {
     let unit = Ty::tuple([]);
     match ty {
         Ty::Bool => any::<bool>().prop_map(Val::Bool).boxed(),

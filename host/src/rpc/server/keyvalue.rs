@@ -11,101 +11,112 @@ use crate::capability::keyvalue::{Backend, Error, Linked};
 use crate::rpc::store_types::{ATOMICS, BATCH, STORE};
 use crate::rpc::transport::Incoming;
 
+/// A function, by its instance and its name.
 struct Function {
     links: Arc<Links>,
+    batch: bool,
     name: &'static str,
 }
 
 pub(super) fn endpoints(links: &Arc<Links>) -> Vec<Endpoint> {
-    let handler = |name| Function {
-        links: links.clone(),
-        name,
+    let handler = |batch| {
+        move |name| Function {
+            links: links.clone(),
+            batch,
+            name,
+        }
     };
     let store = ["get", "set", "delete", "exists", "list-keys"];
-    let mut endpoints = instance(STORE, &store, handler);
-    endpoints.extend(instance(ATOMICS, &["increment"], handler));
-    endpoints.extend(instance(
-        BATCH,
-        &["get-many", "set-many", "delete-many"],
-        handler,
-    ));
+    let batch = ["get-many", "set-many", "delete-many"];
+    let mut endpoints = instance(STORE, &store, handler(false));
+    endpoints.extend(instance(ATOMICS, &["increment"], handler(false)));
+    endpoints.extend(instance(BATCH, &batch, handler(true)));
     endpoints
 }
 
 type Key = (String, String);
+type Open = Result<Linked, Error>;
+
+/// The store behind a bucket's name.
+fn open(linked: Open, bucket: &str) -> Result<Arc<dyn Backend>, Error> {
+    linked?.open(bucket)
+}
 
 #[async_trait]
 impl Handler for Function {
     async fn handle(&self, call: &mut Incoming, options: &ServerOptions) -> Result<(), Refusal> {
-        let linked = self
-            .links
-            .find::<Linked>(call, "wasi:keyvalue")
-            .map_err(Error::Other);
-        let open =
-            |bucket: &str| -> Result<Arc<dyn Backend>, Error> { linked.clone()?.open(bucket) };
-        match self.name {
-            "get" => {
-                respond(call, options, async |(b, k): Key| {
-                    open(&b)?.get(&b, &k).await
-                })
-                .await
-            }
-            "set" => {
-                respond(call, options, async |(b, k, v): (String, String, Bytes)| {
-                    open(&b)?.set(&b, &k, v).await
-                })
-                .await
-            }
-            "delete" => {
-                respond(call, options, async |(b, k): Key| {
-                    open(&b)?.delete(&b, &k).await
-                })
-                .await
-            }
-            "exists" => {
-                respond(call, options, async |(b, k): Key| {
-                    open(&b)?.exists(&b, &k).await
-                })
-                .await
-            }
-            "list-keys" => {
-                respond(call, options, async |(b, cursor): (String, Option<u64>)| {
-                    open(&b)?.list_keys(&b, cursor).await
-                })
-                .await
-            }
-            "increment" => {
-                respond(
-                    call,
-                    options,
-                    async |(b, k, delta): (String, String, u64)| {
-                        open(&b)?.increment(&b, &k, delta).await
-                    },
-                )
-                .await
-            }
-            "get-many" => {
-                respond(call, options, async |(b, keys): (String, Vec<String>)| {
-                    open(&b)?.get_many(&b, keys).await
-                })
-                .await
-            }
-            "set-many" => {
-                respond(
-                    call,
-                    options,
-                    async |(b, values): (String, Vec<(String, Bytes)>)| {
-                        open(&b)?.set_many(&b, values).await
-                    },
-                )
-                .await
-            }
-            _ => {
-                respond(call, options, async |(b, keys): (String, Vec<String>)| {
-                    open(&b)?.delete_many(&b, keys).await
-                })
-                .await
-            }
+        let linked = self.links.find::<Linked>(call, "wasi:keyvalue");
+        let linked = linked.map_err(Error::Other);
+        if self.batch {
+            batch(self.name, call, options, linked).await
+        } else {
+            single(self.name, call, options, linked).await
+        }
+    }
+}
+
+async fn single(
+    name: &str,
+    call: &mut Incoming,
+    options: &ServerOptions,
+    store: Open,
+) -> Result<(), Refusal> {
+    match name {
+        "get" => {
+            let work = async |(b, k): Key| open(store, &b)?.get(&b, &k).await;
+            respond(call, options, work).await
+        }
+        "set" => {
+            let work =
+                async |(b, k, v): (String, String, Bytes)| open(store, &b)?.set(&b, &k, v).await;
+            respond(call, options, work).await
+        }
+        "delete" => {
+            let work = async |(b, k): Key| open(store, &b)?.delete(&b, &k).await;
+            respond(call, options, work).await
+        }
+        "exists" => {
+            let work = async |(b, k): Key| open(store, &b)?.exists(&b, &k).await;
+            respond(call, options, work).await
+        }
+        "list-keys" => {
+            let work = async |(b, cursor): (String, Option<u64>)| {
+                open(store, &b)?.list_keys(&b, cursor).await
+            };
+            respond(call, options, work).await
+        }
+        _ => {
+            let work = async |(b, k, delta): (String, String, u64)| {
+                open(store, &b)?.increment(&b, &k, delta).await
+            };
+            respond(call, options, work).await
+        }
+    }
+}
+
+async fn batch(
+    name: &str,
+    call: &mut Incoming,
+    options: &ServerOptions,
+    store: Open,
+) -> Result<(), Refusal> {
+    match name {
+        "get-many" => {
+            let work =
+                async |(b, keys): (String, Vec<String>)| open(store, &b)?.get_many(&b, keys).await;
+            respond(call, options, work).await
+        }
+        "set-many" => {
+            let work = async |(b, values): (String, Vec<(String, Bytes)>)| {
+                open(store, &b)?.set_many(&b, values).await
+            };
+            respond(call, options, work).await
+        }
+        _ => {
+            let work = async |(b, keys): (String, Vec<String>)| {
+                open(store, &b)?.delete_many(&b, keys).await
+            };
+            respond(call, options, work).await
         }
     }
 }
