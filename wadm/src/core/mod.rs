@@ -33,6 +33,9 @@ const GATHER: Duration = Duration::from_millis(2200);
 /// The longest that a take-over waits for inventories that were asked for.
 const GATHER_MAX: Duration = Duration::from_secs(6);
 
+/// How long an unanswered question for the links may take before it is asked again.
+const LINKS_AGAIN: Duration = Duration::from_secs(1);
+
 /// After a lost connection, hosts get this long before silence counts again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(1500);
 
@@ -56,6 +59,7 @@ pub struct Controller {
     leads_since: Option<Time>,
     hold_until: Time,
     pinged: u8,
+    links_asked: Option<Time>,
     dirty: BTreeSet<String>,
     /// Everything is to be planned, from then on.
     all_dirty: Option<Time>,
@@ -85,6 +89,7 @@ impl Controller {
             leads_since: None,
             hold_until: Time::default(),
             pinged: 0,
+            links_asked: None,
             dirty: BTreeSet::new(),
             all_dirty: None,
             wakes: BTreeMap::new(),
@@ -216,6 +221,7 @@ impl Controller {
             self.expiry_at = self.view.next_expiry(now);
         }
         self.ask_when_new(now);
+        self.ask_for_links(now);
         self.give_up_overdue(now);
         for subject in self.pending.settle(now) {
             self.mark_subject(&subject);
@@ -384,6 +390,20 @@ impl Controller {
                 self.outputs.push(Output::Ask(Request::Links));
             }
         }
+    }
+
+    /// Asks for the links until somebody says them: in a lattice without hosts nobody can, and
+    /// the first host may come long after the leader.
+    fn ask_for_links(&mut self, now: Time) {
+        let asked = self
+            .links_asked
+            .is_some_and(|at| now.since(at) < LINKS_AGAIN);
+        let nobody = self.view.hosts().next().is_none();
+        if self.fence.is_none() || !self.connected || self.view.links_known() || asked || nobody {
+            return;
+        }
+        self.links_asked = Some(now);
+        self.outputs.push(Output::Ask(Request::Links));
     }
 
     /// Whether a new leader has heard enough of the lattice to act on it.
