@@ -268,7 +268,13 @@ impl Bench {
         let broken = "registry.example/broken:1";
         self.hosts.fail(broken, Some("401 Unauthorized"));
         let before = self.hosts.received_count();
-        let manifest = manifest("broken", 1, 1);
+        // One host alone fits, so the times are those of one component on one host.
+        let host = self.hosts.ids()[0].clone();
+        self.hosts.label(&host, "only", "here").await;
+        let manifest = manifest("broken", 1, 1).replace(
+            "{instances: 1}",
+            "{instances: 1, spread: [{name: one, requirements: {only: here}}]}",
+        );
         self.ask(WadmApi::Put, manifest).await?;
         self.ask(WadmApi::Deploy("broken".to_owned()), String::new())
             .await?;
