@@ -3,16 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::component::Val;
-
-use super::codec::{CodecError, Decoder, Limits, Path, Ty, Wire, decode_from};
+use super::codec::{CodecError, Decoded, Decoder, Limits, Ty, Wire, decode_from};
 use super::transport::{Call, Invocation, PathReader, RpcError, Transport};
 
 /// Bytes of the synchronous part of typed parameters or results. Streams have no limit.
 const TYPED_BYTES_MAX: usize = 64 << 20;
-
-/// Values received and the streams and futures among them that are still to come.
-pub(super) type Received = (Vec<Val>, Vec<(Path, Ty)>);
 
 /// Where values are read from: a byte stream, and how long it may pause.
 pub(super) struct Source<'a> {
@@ -64,7 +59,7 @@ impl Source<'_> {
         &mut self,
         types: &Arc<[Ty]>,
         limits: Limits,
-    ) -> Result<Option<Received>, RpcError> {
+    ) -> Result<Option<Decoded>, RpcError> {
         let mut decoder = Decoder::new(types, limits);
         let mut empty = true;
         while !decoder.feed(&[]).map_err(|e| self.codec(e))? {

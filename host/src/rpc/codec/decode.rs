@@ -23,6 +23,9 @@ pub fn decode_all(types: &Arc<[Ty]>, bytes: &[u8], limits: Limits) -> Result<Vec
     decoder.finish().map(|(values, _)| values)
 }
 
+/// Values, and the paths and types of the streams and futures among them that are pending.
+pub type Decoded = (Vec<Val>, Vec<(Path, Ty)>);
+
 /// A value being decoded. Its stack is explicit, so that it can stop at any byte and go on with
 /// the next piece.
 #[derive(Debug)]
@@ -87,7 +90,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`CodecError::Truncated`] when the value is not complete.
-    pub fn finish(mut self) -> Result<(Vec<Val>, Vec<(Path, Ty)>), CodecError> {
+    pub fn finish(mut self) -> Result<Decoded, CodecError> {
         // Values that take no bytes are complete without any.
         self.feed(&[])?;
         self.done

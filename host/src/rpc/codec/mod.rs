@@ -21,7 +21,7 @@ mod wire;
 #[cfg(test)]
 pub(super) mod tests;
 
-pub use decode::{Decoder, decode_all};
+pub use decode::{Decoded, Decoder, decode_all};
 pub use encode::{Encoder, encode_all};
 pub use ty::{FuncTy, Ty};
 pub use typed::{Reader, Wire, decode_from, encode_to_vec};

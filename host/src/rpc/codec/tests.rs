@@ -383,6 +383,9 @@ fn a_value_of_another_type_is_refused() {
             Val::Record(vec![("b".into(), Val::U8(1))]),
         ),
     ] {
-        assert!(encode_all(&[ty.clone()], &[value]).is_err(), "{ty:?}");
+        assert!(
+            encode_all(std::slice::from_ref(&ty), &[value]).is_err(),
+            "{ty:?}"
+        );
     }
 }
