@@ -4,12 +4,17 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::command::Command;
 use super::context::Context;
 use super::desired::{SpreadWant, Workload};
-use super::pending::Flight;
+use super::pending::{BACKOFF_MAX, Flight};
+use crate::core::Time;
 use crate::view::{Instance, Kind};
+
+/// Hosts on which an image may fail before it is taken to be the image's fault.
+const SUSPECT_AFTER: u32 = 5;
 
 /// What a host should have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,15 +181,33 @@ fn willing<'f>(
         .copied()
         .filter(|at| !cx.hosts[*at].draining() && (has(at) || !cx.hosts[*at].cordoned()))
         .collect();
+    let elsewhere = may_try_elsewhere(cx, workload);
+    let tried =
+        |at: &usize| failures.is_some_and(|failures| failures.contains_key(&cx.hosts[*at].id));
     let well: Vec<usize> = plain
         .iter()
         .copied()
-        .filter(|at| has(at) || !waits(at))
+        .filter(|at| has(at) || !waits(at) && (elsewhere || tried(at)))
         .collect();
     if !plain.is_empty() {
         return Cow::Owned(well);
     }
     Cow::Owned(fit.iter().copied().filter(has).collect())
+}
+
+/// Whether a host that has not tried this image yet may: what failed on many hosts is the image's
+/// fault, and then further hosts are tried as seldom as one host would try again.
+fn may_try_elsewhere(cx: &Context<'_>, workload: &Workload) -> bool {
+    let failed = cx.pending.failures_of(&workload.id).into_iter().flatten();
+    let failed = failed.filter(|(_, failure)| failure.image.as_ref() == Some(&workload.image));
+    let (hosts, last) = failed.fold((0_u32, Time::default()), |(hosts, last), (_, failure)| {
+        (hosts + 1, last.max(failure.at))
+    });
+    let Some(more) = hosts.checked_sub(SUSPECT_AFTER) else {
+        return true;
+    };
+    let pause = Duration::from_secs(1 << more.min(8)).min(BACKOFF_MAX);
+    cx.now >= last + pause
 }
 
 fn shortage(cx: &Context<'_>, workload: &Workload, fit: &[usize]) -> Shortage {
