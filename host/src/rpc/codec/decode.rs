@@ -13,9 +13,6 @@ use super::wire::{
     take_u8, take_unsigned,
 };
 
-/// Values, and the paths and types of the streams and futures among them that are pending.
-pub type Decoded = (Vec<Val>, Vec<(Path, Ty)>);
-
 /// Decodes the values of a tuple from bytes that hold all of it.
 ///
 /// # Errors
