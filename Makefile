@@ -36,7 +36,7 @@ unit: build ## unit and whole-system tests
 	fi
 
 conformance: build ## our programs driven by client crates that others published
-	@if $(CARGO) nextest --version >/dev/null 2>&1; then run="nextest run --config-file tests/nextest.toml"; else run=test; fi; \
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then run="nextest run --config-file tests/conformance/nextest.toml"; else run=test; fi; \
 	LATTICE_BIN_DIR=$(abspath $(TARGET))/debug $(CARGO) $$run --manifest-path tests/conformance/Cargo.toml --locked
 
 build: ## the three programs, unoptimised

@@ -81,7 +81,7 @@ pub struct HostOptions {
     pub nats: NatsOptions,
 
     /// Start of the subjects of control requests
-    #[arg(long, env = "WASMCLOUD_CTL_TOPIC_PREFIX", default_value = "wasmbus.ctl", value_parser = topic)]
+    #[arg(long, env = "WASMCLOUD_CTL_TOPIC_PREFIX", default_value = proto::subject::ctl::DEFAULT_PREFIX, value_parser = topic)]
     pub ctl_topic_prefix: String,
 
     /// How long calls of external providers may take unless they know better, in milliseconds

@@ -179,6 +179,13 @@ async fn the_provider_starts_with_its_config_and_is_found_well() -> Result {
 async fn the_provider_serves_keyvalue_and_sends_requests_over_wrpc() -> Result {
     let rig = Rig::start().await?;
     rig.report("started", 1).await?;
+    // A link put before the provider has answered once is told again, and the SDK, which knows one
+    // link a peer, would ask again.
+    rig.lab
+        .event("health_check_passed", |data| {
+            data["provider_id"] == PROVIDER
+        })
+        .await?;
     rig.start_component().await?;
     let config = HashMap::from([("bucket".to_owned(), "b".to_owned())]);
     rig.lab.control.put_config("mem-link", config).await?;

@@ -108,7 +108,8 @@ fn start_up_data_means_the_same_to_the_published_sdk() {
         "secrets": {"s": {"kind": "String", "value": "v"}, "t": {"kind": "Bytes", "value": [1]}},
         "host_xkey_public_key": "XA", "provider_xkey_private_key": "SX",
         "default_rpc_timeout_ms": 2000, "structured_logging": true, "log_level": "info",
-        "otel_config": {"enable_observability": true, "enable_traces": true, "protocol": "Grpc"}}));
+        "otel_config": {"enable_observability": true, "enable_traces": true, "protocol": "Grpc",
+            "trace_level": "info"}}));
     same::<proto::provider::HealthCheckResponse, core::HealthCheckResponse>(
         json!({"healthy": true, "message": "m"}),
     );

@@ -372,6 +372,8 @@ impl Controller {
         self.pending.hurry(now + RECONNECT_PAUSE);
         self.outputs.push(Output::Ask(Request::Ping));
         self.outputs.push(Output::Ask(Request::Links));
+        // A status that was on its way when the connection broke may be lost: say all again.
+        self.published.clear();
         self.all_dirty = Some(self.hold_until);
     }
 

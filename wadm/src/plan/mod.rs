@@ -289,17 +289,10 @@ fn remove_links(
         if cx.apps.wants_link(&key) {
             continue;
         }
-        // Someone else's link with the same name, to somewhere else, is not ours to remove.
-        let leads_there = |target: &ComponentId| match &link.target {
-            LinkTo::Declared(id) => id == target,
-            LinkTo::Shared { .. } | LinkTo::Open(_) => true,
-        };
-        if !cx
-            .view
-            .links_of(&link.source)
-            .iter()
-            .any(|present| present.is(&key) && leads_there(&present.target))
-        {
+        // Wherever it leads: while the application was deployed nobody else could hold this key, and
+        // what an earlier version put may not have been replaced yet.
+        let present = cx.view.links_of(&link.source);
+        if !present.iter().any(|present| present.is(&key)) {
             continue;
         }
         remains = true;
