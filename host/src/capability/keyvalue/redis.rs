@@ -12,7 +12,7 @@ use super::{Backend, Current, Error, KeyPage, PAGE_KEYS_MAX, check_key};
 /// Where Redis is when the link does not say; upstream's default.
 pub const URL_DEFAULT: &str = "redis://127.0.0.1:6379/";
 
-/// Writes ARGV[3] if the key holds ARGV[2], or nothing where ARGV[1] is `0`.
+/// Writes `ARGV[3]` if the key holds `ARGV[2]`, or nothing where `ARGV[1]` is `0`.
 const SWAP: &str = "
 local now = redis.call('GET', KEYS[1])
 if (ARGV[1] == '0' and now == false) or (ARGV[1] == '1' and now == ARGV[2]) then
