@@ -86,7 +86,7 @@ impl Lattice {
     pub fn start_wadm_with(&mut self, arguments: &[&str]) -> anyhow::Result<()> {
         let name = format!("wadm-{}", self.wadm.len());
         let mut command = Command::new(program("wadm")?);
-        command.args(["--nats-server", &format!("127.0.0.1:{}", self.nats.port())]);
+        command.args(["--nats-server", &self.nats.url_for("wadm")]);
         command.args(arguments);
         self.wadm
             .push(Process::start(&name, self.folder.path(), &mut command)?);
@@ -126,6 +126,10 @@ impl Lattice {
             data.display().to_string(),
             "--allow-file-load".into(),
         ];
+        if self.nats.secured() {
+            let login = ["--nats-user", "host", "--nats-password", "change-me-host"];
+            arguments.extend(login.map(str::to_owned));
+        }
         for label in labels {
             arguments.extend(["--label".to_owned(), (*label).to_owned()]);
         }
@@ -213,7 +217,7 @@ impl Lattice {
         let mut command = tokio::process::Command::new(program("wash")?);
         command
             .args(arguments)
-            .env("WASMCLOUD_CTL_HOST", "127.0.0.1")
+            .env("WASMCLOUD_CTL_HOST", self.nats.url_for("wash"))
             .env("WASMCLOUD_CTL_PORT", self.nats.port().to_string())
             .env("WASMCLOUD_LATTICE", &self.name)
             .env("WASH_CONFIG_DIR", self.folder.path().join("wash-config"))

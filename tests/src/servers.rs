@@ -76,6 +76,7 @@ pub struct Nats {
     process: Option<Process>,
     port: u16,
     config: Option<String>,
+    secured: bool,
 }
 
 impl Nats {
@@ -103,6 +104,7 @@ impl Nats {
             process: Some(process),
             port,
             config,
+            secured: false,
         })
     }
 
@@ -126,6 +128,45 @@ impl Nats {
         Ok(command)
     }
 
+    /// Starts one with `deploy/nats/lattice.conf`: a user for each part of the lattice `default`.
+    ///
+    /// # Errors
+    /// When nats-server is not on PATH or does not come up.
+    pub async fn start_secured() -> anyhow::Result<Self> {
+        let config = std::fs::read_to_string(crate::repository("deploy/nats/lattice.conf"))?;
+        let mut nats = Self::start_with(Some(config)).await?;
+        nats.secured = true;
+        Ok(nats)
+    }
+
+    /// Whether it asks for a user.
+    #[must_use]
+    pub fn secured(&self) -> bool {
+        self.secured
+    }
+
+    /// Its address for a part of the lattice (`host`, `wadm`, `wash`, `provider`), with the user and
+    /// password of that part where it asks for them.
+    #[must_use]
+    pub fn url_for(&self, user: &str) -> String {
+        if self.secured {
+            format!("nats://{user}:change-me-{user}@127.0.0.1:{}", self.port)
+        } else {
+            self.url()
+        }
+    }
+
+    /// How a client connects as that part.
+    #[must_use]
+    pub fn login(&self, user: &str) -> async_nats::ConnectOptions {
+        let options = async_nats::ConnectOptions::new();
+        if self.secured {
+            options.user_and_password(user.to_owned(), format!("change-me-{user}"))
+        } else {
+            options
+        }
+    }
+
     /// Its port on loopback.
     #[must_use]
     pub fn port(&self) -> u16 {
@@ -138,12 +179,13 @@ impl Nats {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// A client connection without credentials.
+    /// A client connection, with wash's credentials where the server asks for some.
     ///
     /// # Errors
-    /// When the server is down or asks for credentials.
+    /// When the server is down.
     pub async fn connect(&self) -> anyhow::Result<async_nats::Client> {
-        async_nats::connect(self.url())
+        self.login("wash")
+            .connect(self.url())
             .await
             .context("connecting to the test's NATS")
     }

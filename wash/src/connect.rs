@@ -209,6 +209,15 @@ pub fn address(host: &str, port: u16) -> Result<String, ConnectError> {
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
+/// A user or password as it stands in a URL, without its percent signs.
+fn decoded(text: &str) -> String {
+    let pair = format!("v={}", text.replace('+', "%2B").replace('&', "%26"));
+    url::form_urlencoded::parse(pair.as_bytes())
+        .next()
+        .map(|(_, value)| value.into_owned())
+        .unwrap_or_default()
+}
+
 /// The address without a password, for messages.
 pub fn shown(address: &str) -> String {
     match url::Url::parse(address) {
@@ -337,7 +346,13 @@ impl Target {
         options: async_nats::ConnectOptions,
     ) -> Result<async_nats::ConnectOptions, ConnectError> {
         Ok(match &self.auth {
-            Auth::None => options,
+            Auth::None => match url::Url::parse(&self.url) {
+                Ok(url) if !url.username().is_empty() => options.user_and_password(
+                    decoded(url.username()),
+                    decoded(url.password().unwrap_or_default()),
+                ),
+                _ => options,
+            },
             Auth::Credentials(path) => options.credentials_file(path).await.map_err(|source| {
                 ConnectError::Credentials {
                     path: path.clone(),
@@ -393,6 +408,11 @@ mod tests {
         ] {
             assert_eq!(address(host, 4222).ok().as_deref(), expected, "{host}");
         }
+    }
+
+    #[test]
+    fn a_password_in_a_url_may_have_any_characters() {
+        assert_eq!(decoded("p%40ss+w%26rd"), "p@ss+w&rd");
     }
 
     #[test]
