@@ -129,12 +129,7 @@ impl Apps {
     /// Whether what runs, is linked and configured is exactly what is deployed.
     pub async fn check(&self, lattice: &Lattice) -> anyhow::Result<()> {
         let client = lattice.nats.connect().await?;
-        let mut hosts = Vec::new();
-        for host in &lattice.hosts {
-            let request = Ctl::Inventory(HostId::new(host.id.clone())?);
-            let answer: CtlResponse<HostInventory> = control(&client, lattice, request).await?;
-            hosts.push(answer.response.context("no inventory")?);
-        }
+        let hosts = inventories(&client, lattice).await?;
         let mut wanted = BTreeSet::new();
         for app in self.apps.iter().filter(|app| app.deployed) {
             wanted.insert(component_id(&app.name, "web"));
@@ -181,6 +176,32 @@ impl Apps {
             })
             .collect();
         anyhow::ensure!(found == expected, "links are {found:?}, not {expected:?}");
+        Ok(())
+    }
+
+    /// Prints what hosts run and what the controller says of every application that is not as deployed.
+    pub async fn explain(&self, lattice: &Lattice) -> anyhow::Result<()> {
+        let client = lattice.nats.connect().await?;
+        let hosts = inventories(&client, lattice).await?;
+        for app in self.apps.iter().filter(|app| app.deployed) {
+            let Err(wrong) = app.check(&hosts) else {
+                continue;
+            };
+            println!(
+                "--- {} ({:?} of {}): {wrong:#}",
+                app.name, app.shape, app.instances
+            );
+            let id = component_id(&app.name, "web");
+            for host in &hosts {
+                let runs = host
+                    .components
+                    .iter()
+                    .find(|component| component.id == id.as_str());
+                println!("{} {:?}: {runs:?}", host.host_id, host.labels.get("zone"));
+            }
+            let status = WadmApi::Status(app.name.clone());
+            println!("{}", ask(lattice, status, String::new(), "ok").await?);
+        }
         Ok(())
     }
 
@@ -314,6 +335,19 @@ fn even<'a>(counts: impl IntoIterator<Item = &'a u32>, wanted: u32) -> anyhow::R
         "{counts:?}, not {wanted} evenly"
     );
     Ok(())
+}
+
+async fn inventories(
+    client: &async_nats::Client,
+    lattice: &Lattice,
+) -> anyhow::Result<Vec<HostInventory>> {
+    let mut hosts = Vec::new();
+    for host in &lattice.hosts {
+        let request = Ctl::Inventory(HostId::new(host.id.clone())?);
+        let answer: CtlResponse<HostInventory> = control(client, lattice, request).await?;
+        hosts.push(answer.response.context("no inventory")?);
+    }
+    Ok(hosts)
 }
 
 async fn control<T: serde::de::DeserializeOwned>(

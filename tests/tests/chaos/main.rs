@@ -79,6 +79,7 @@ async fn converged(lattice: &Lattice, apps: &Apps, deadline: Duration) -> anyhow
     })
     .await;
     if done.is_err() {
+        apps.explain(lattice).await?;
         for wadm in &lattice.wadm {
             println!("--- wadm {}\n{}", wadm.id(), tail(&wadm.log()));
         }

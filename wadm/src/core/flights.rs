@@ -188,10 +188,10 @@ impl Controller {
         if !done {
             return;
         }
-        let starts = flight.command.starts();
+        let (starts, image) = (flight.command.starts(), image_of(&flight.command));
         self.pending.land(&subject);
         if starts {
-            self.pending.succeeded(&subject, now);
+            self.pending.succeeded(&subject, image.as_deref(), now);
         } else {
             self.pending.stopped(host, id);
         }
@@ -260,7 +260,7 @@ impl Controller {
     fn landed(&mut self, subjects: &[Subject], now: Time) {
         for subject in subjects {
             self.pending.land(subject);
-            self.pending.succeeded(subject, now);
+            self.pending.succeeded(subject, None, now);
             self.mark_subject(subject);
         }
     }

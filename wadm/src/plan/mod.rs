@@ -2,6 +2,7 @@
 //! randomness. Equal input gives equal output, here or in a standby.
 
 mod applications;
+mod backoff;
 mod builtin;
 mod command;
 mod configs;
@@ -25,11 +26,12 @@ use proto::link::LinkKey;
 use proto::wadm_api::{Status, StatusDetail};
 
 pub use applications::{Application, Applications};
+pub use backoff::{BACKOFF_MAX, backoff};
 pub use command::{Command, Subject};
 pub use desired::{
     AppDesired, LinkTo, LinkWant, SharedUse, SpreadWant, Workload, compile, divide, id_of,
 };
-pub use pending::{BACKOFF_MAX, Failure, Flight, Pending, SETTLED_AFTER, backoff};
+pub use pending::{Failure, Flight, Pending, SETTLED_AFTER};
 pub use preview::preview;
 pub use workload::Planned;
 

@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use proto::id::{ComponentId, HostId};
 use proto::reference::without_scheme;
-use sha2::{Digest, Sha256};
 
+use super::backoff::backoff;
 use super::command::{Command, Subject};
+use super::rollback::GivenUp;
 use crate::core::{CommandId, Time};
-
-/// The longest pause between two attempts.
-pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
 
 /// How long an attempt must have held before its predecessors' failures are forgotten.
 pub const SETTLED_AFTER: Duration = Duration::from_secs(60);
@@ -63,6 +61,7 @@ pub struct Pending {
     starts: BTreeMap<HostId, u32>,
     failures: BTreeMap<ComponentId, BTreeMap<HostId, Failure>>,
     other_failures: BTreeMap<Subject, Failure>,
+    given_up: GivenUp,
     /// When something was last seen to start, to tell what keeps dying from what runs.
     started: BTreeMap<(HostId, ComponentId), Time>,
     refreshed: BTreeMap<(HostId, ComponentId), String>,
@@ -144,6 +143,11 @@ impl Pending {
             .values()
             .flat_map(BTreeMap::values)
             .chain(self.other_failures.values())
+    }
+
+    /// Images that failed too often.
+    pub(super) fn given_up(&self) -> &GivenUp {
+        &self.given_up
     }
 
     /// The failure of a workload.
@@ -259,9 +263,12 @@ impl Pending {
     }
 
     /// Something was seen to start (or to be as wanted): past failures are forgotten once it holds.
-    pub fn succeeded(&mut self, subject: &Subject, now: Time) {
+    pub fn succeeded(&mut self, subject: &Subject, image: Option<&str>, now: Time) {
         match subject {
             Subject::Workload(host, id) => {
+                if let Some(image) = image {
+                    self.given_up.runs(id, image);
+                }
                 self.started.insert((host.clone(), id.clone()), now);
                 if let Some(failure) = self.failure_mut(subject) {
                     failure.retry_at = now;
@@ -369,6 +376,7 @@ impl Pending {
             Subject::Workload(host, id) => {
                 // What runs there still is what ran before: it says nothing about this attempt.
                 self.started.remove(&(host.clone(), id.clone()));
+                self.given_up.note(&host, &id, &failure);
                 self.failures.entry(id).or_default().insert(host, failure);
             }
             other => {
@@ -436,11 +444,13 @@ impl Pending {
         });
         let fitting: Vec<Subject> = workloads
             .chain(self.other_failures.keys().cloned())
-            .filter(fits)
+            .filter(&fits)
             .collect();
         for subject in &fitting {
             self.remove_failure(subject);
         }
+        self.given_up
+            .forgive(|host, id| fits(&Subject::Workload(host.clone(), id.clone())));
         fitting
     }
 
@@ -451,6 +461,7 @@ impl Pending {
             hosts.remove(host);
         }
         self.failures.retain(|_, hosts| !hosts.is_empty());
+        self.given_up.forget_host(host);
         self.started.retain(|(of, _), _| of != host);
         self.refreshed.retain(|(of, _), _| of != host);
     }
@@ -471,17 +482,4 @@ impl Pending {
             .map(|flight| (flight.deadline, flight.id))
             .collect();
     }
-}
-
-/// The pause after so many failures: 1, 2, 4 … 300 s, a tenth up or down. The tenth comes from the
-/// subject, so that it differs between hosts and is the same in every run.
-#[must_use]
-pub fn backoff(subject: &Subject, attempts: u32) -> Duration {
-    let doubled = 1_u64
-        .checked_shl(attempts.saturating_sub(1))
-        .unwrap_or(u64::MAX);
-    let millis = doubled.min(BACKOFF_MAX.as_secs()) * 1000;
-    let digest = Sha256::digest(format!("{subject:?}{attempts}"));
-    let share = u64::from(u16::from_be_bytes([digest[0], digest[1]]));
-    Duration::from_millis(millis - millis / 10 + millis / 5 * share / u64::from(u16::MAX))
 }

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::backoff::BACKOFF_MAX;
 use super::command::Command;
 use super::context::Context;
 use super::desired::{SpreadWant, Workload};
-use super::pending::{BACKOFF_MAX, Flight};
+use super::pending::Flight;
 use crate::core::Time;
 use crate::view::{Instance, Kind};
 

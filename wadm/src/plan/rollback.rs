@@ -1,15 +1,63 @@
 //! When a new version fails, the one before comes back by itself.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use proto::id::{ComponentId, HostId};
 use proto::wadm_api::{StatusInfo, StatusType};
 
 use super::applications::Application;
 use super::context::Context;
 use super::desired::Workload;
+use super::pending::Failure;
 
 /// Failed attempts on one host after which a rollout is given up.
 const ATTEMPTS_MAX: u32 = 3;
+
+/// Images that failed too often. Remembered apart from the failures: what is tried instead may fail
+/// as well, and its failure must not bring the first image back, or the two would take turns.
+#[derive(Clone, Debug, Default)]
+pub(super) struct GivenUp(BTreeMap<ComponentId, Bad>);
+
+#[derive(Clone, Debug)]
+struct Bad {
+    host: HostId,
+    image: String,
+    error: String,
+}
+
+impl GivenUp {
+    /// Takes note of a failure, if it is one too many.
+    pub fn note(&mut self, host: &HostId, id: &ComponentId, failure: &Failure) {
+        if let Some(image) = &failure.image
+            && failure.attempts >= ATTEMPTS_MAX
+        {
+            let bad = || Bad {
+                host: host.clone(),
+                image: image.clone(),
+                error: failure.error.clone(),
+            };
+            self.0.entry(id.clone()).or_insert_with(bad);
+        }
+    }
+
+    /// The image runs after all.
+    pub fn runs(&mut self, id: &ComponentId, image: &str) {
+        if self.0.get(id).is_some_and(|bad| bad.image == image) {
+            self.0.remove(id);
+        }
+    }
+
+    /// Someone asks for another try.
+    pub fn forgive(&mut self, fits: impl Fn(&HostId, &ComponentId) -> bool) {
+        self.0.retain(|id, bad| !fits(&bad.host, id));
+    }
+
+    /// The host that it failed on started anew or is gone.
+    pub fn forget_host(&mut self, host: &HostId) {
+        self.0.retain(|_, bad| bad.host != *host);
+    }
+}
 
 /// A workload that goes back to what it was.
 #[derive(Debug)]
@@ -29,11 +77,8 @@ pub(super) fn previous(cx: &Context<'_>, app: &Application, workload: &Workload)
     if !workload.rollout.rollback {
         return None;
     }
-    let failures = cx.pending.failures_of(&workload.id)?;
-    let of_this = |image: &Option<String>| image.as_deref() == Some(workload.image.as_str());
-    let failure = failures
-        .values()
-        .find(|failure| failure.attempts >= ATTEMPTS_MAX && of_this(&failure.image))?;
+    let given_up = cx.pending.given_up().0.get(&workload.id);
+    let failure = given_up.filter(|bad| bad.image == workload.image)?;
     let earlier = |old: &Arc<super::AppDesired>| {
         let same = |candidate: &&Workload| {
             candidate.id == workload.id && candidate.image != workload.image

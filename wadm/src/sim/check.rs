@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::ctl::Fence;
-use proto::id::ComponentId;
+use proto::id::{ComponentId, HostId};
 use proto::names;
 use proto::reference::without_scheme;
 use proto::wadm_api::StatusType;
@@ -118,6 +118,17 @@ impl World {
         }
         self.check_records(&apps, &mut wrong);
         wrong
+    }
+
+    /// Former ids of our hosts that a controller takes for alive.
+    pub(super) fn ghosts(&self) -> Vec<HostId> {
+        let ours = self.hosts.iter().filter(|host| host.ours);
+        let former: BTreeSet<&HostId> = ours.flat_map(|host| &host.former).collect();
+        let seen = self.controllers.iter().flat_map(|controller| {
+            let usable = controller.core.view().usable_hosts();
+            usable.map(|host| host.id.clone())
+        });
+        seen.filter(|id| former.contains(id)).collect()
     }
 
     /// Whether the workload cannot be placed in full.

@@ -36,6 +36,10 @@ pub(super) enum Job {
 #[derive(Clone, Debug)]
 pub(super) struct SimHost {
     pub id: HostId,
+    /// Comes back under the same id, as a host with a seed of its own does; others get a new one.
+    pub keeps_id: bool,
+    /// Ids of earlier lives.
+    pub former: Vec<HostId>,
     pub labels: Labels,
     /// Sends pulses and updates rightly; otherwise as upstream's.
     pub ours: bool,
@@ -61,6 +65,8 @@ impl SimHost {
     pub(super) fn new(id: HostId, labels: Labels, ours: bool, pulse_ms: u64) -> Self {
         Self {
             id,
+            keeps_id: false,
+            former: Vec::new(),
             labels,
             ours,
             up: true,
@@ -93,12 +99,23 @@ impl SimHost {
         self.up = true;
         self.life += 1;
         self.started_at = now;
+        if self.life > 1 && !self.keeps_id {
+            self.take_new_id();
+        }
         Event::HostStarted(HostStarted {
             friendly_name: self.id.to_string(),
             labels: self.labels.clone(),
             uptime_seconds: 0,
             version: "1.0.0".to_owned(),
         })
+    }
+
+    fn take_new_id(&mut self) {
+        let first = self.former.first().unwrap_or(&self.id);
+        // Letters and digits are a host id whatever the number.
+        if let Ok(id) = HostId::new(format!("{first}X{}", self.life)) {
+            self.former.push(std::mem::replace(&mut self.id, id));
+        }
     }
 
     pub(super) fn reachable(&self) -> bool {

@@ -174,6 +174,7 @@ impl View {
         host.no_responders.clear();
         if host.lost_since.take().is_some() {
             host.known = false;
+            host.appeared = now;
             changes.hosts.insert(id.clone());
             *membership += 1;
         }

@@ -112,6 +112,8 @@ pub struct HostView {
     pub version: String,
     /// What it runs.
     pub instances: BTreeMap<ComponentId, Instance>,
+    /// When it was first heard of, or heard of again after it was lost.
+    pub(super) appeared: Time,
     /// The last sign of life.
     pub last_seen: Time,
     /// Since when it counts as lost.
@@ -144,6 +146,7 @@ impl HostView {
             labels: Labels::new(),
             version: String::new(),
             instances: BTreeMap::new(),
+            appeared: now,
             last_seen: now,
             lost_since: None,
             known: false,

@@ -10,6 +10,10 @@
 //! them fit between 1.6 s and 3.9 s, all failing with 0.51⁸ = 0.5 %. Both together: about 1 in
 //! 8,000 for each such second.
 //!
+//! A host that has just appeared and has not pulsed may be an upstream one, or one of ours that died
+//! before its first pulse. For its first [`PULSE_DUE`] it is asked like ours when it is silent, but
+//! only NATS' word that nobody listens makes it lost; after that its heartbeats decide.
+//!
 //! Why it is quick enough: a host killed outright is noticed at the latest 3.9 s after its last
 //! pulse, and about 2.2 s after it when the connection broke; starting what it ran takes well under
 //! a second.
@@ -28,6 +32,12 @@ pub const HEARTBEAT_LOST_AFTER: Duration = Duration::from_secs(70);
 /// How often a silent host is asked for a sign of life.
 pub const PROBE_EVERY: Duration = Duration::from_millis(280);
 
+/// The pulse interval that a host is taken to have until it says another.
+const USUAL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A host that has not pulsed within this time does not pulse at all.
+const PULSE_DUE: Duration = Duration::from_secs(8);
+
 /// How long a lost host is still shown.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
@@ -38,11 +48,17 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_millis(1000);
 const REFUSALS_APART: Duration = Duration::from_millis(500);
 
 impl HostView {
+    /// The pause between two pulses; none when the host does not pulse.
+    fn interval(&self, now: Time) -> Option<Duration> {
+        let usual = || (now.since(self.appeared) < PULSE_DUE).then_some(USUAL_INTERVAL);
+        let told = self.pulse.as_ref().map(|pulse| pulse.interval);
+        told.or_else(usual)
+    }
+
     /// Silence after which the host is asked for a sign of life.
-    fn suspect_after(&self) -> Option<Duration> {
-        self.pulse
-            .as_ref()
-            .map(|pulse| pulse.interval + Duration::from_millis(600))
+    fn suspect_after(&self, now: Time) -> Option<Duration> {
+        let interval = self.interval(now);
+        interval.map(|interval| interval + Duration::from_millis(600))
     }
 
     fn lost_after(&self, heartbeat: Duration) -> Duration {
@@ -55,13 +71,13 @@ impl HostView {
     /// When the host counts as lost if nothing more is heard of it.
     fn lost_at(&self, heartbeat: Duration) -> Time {
         let silence = self.last_seen + self.lost_after(heartbeat);
-        match (
-            self.no_responders.first(),
-            self.no_responders.last(),
-            &self.pulse,
-        ) {
-            (Some(first), Some(last), Some(pulse)) if last.since(*first) >= REFUSALS_APART => {
-                silence.min((self.last_seen + pulse.interval * 2).max(*last))
+        let (Some(first), Some(last)) = (self.no_responders.first(), self.no_responders.last())
+        else {
+            return silence;
+        };
+        match self.interval(*last) {
+            Some(interval) if last.since(*first) >= REFUSALS_APART => {
+                silence.min((self.last_seen + interval * 2).max(*last))
             }
             _ => silence,
         }
@@ -70,7 +86,7 @@ impl HostView {
     fn is_suspect(&self, now: Time) -> bool {
         self.lost_since.is_none()
             && self
-                .suspect_after()
+                .suspect_after(now)
                 .is_some_and(|after| now.since(self.last_seen) >= after)
     }
 
@@ -79,7 +95,7 @@ impl HostView {
         if self.lost_since.is_some() {
             return None;
         }
-        if let Some(after) = self.suspect_after() {
+        if let Some(after) = self.suspect_after(now) {
             let from = self.last_seen + after;
             if now >= from || self.known {
                 let next = self
@@ -175,6 +191,10 @@ impl View {
             .values_mut()
             .filter(|host| host.lost_since.is_none())
         {
+            // The time in which its first pulse is due goes on where it stopped.
+            if host.last_seen.since(host.appeared) < PULSE_DUE {
+                host.appeared = (host.appeared + away).min(now);
+            }
             host.last_seen = (host.last_seen + away).min(now);
             host.no_responders.clear();
         }

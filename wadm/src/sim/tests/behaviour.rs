@@ -77,6 +77,20 @@ fn a_killed_host_is_replaced_within_five_seconds() {
 }
 
 #[test]
+fn a_host_that_dies_before_its_first_pulse_is_missed_as_soon_as_any_other() {
+    for life in [5, 100, 500, 900] {
+        let mut world = calm(1, 2, 1);
+        deploy(&mut world, "shop", Some(app("shop", 6, "web:1")));
+        settle(&mut world, 5000);
+        world.fault(Fault::CrashHost(1));
+        world.fault(Fault::BootHost(1));
+        world.run_until(world.now + life);
+        world.fault(Fault::CrashHost(1));
+        settle(&mut world, 5000);
+    }
+}
+
+#[test]
 fn a_host_that_is_cut_off_is_replaced_within_five_seconds_and_gives_back_when_it_returns() {
     let mut world = calm(1, 3, 1);
     deploy(&mut world, "shop", Some(app("shop", 3, "web:1")));
