@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use proto::names;
+
 use super::backoff::BACKOFF_MAX;
 use super::command::Command;
 use super::context::Context;
@@ -39,6 +41,17 @@ impl Current<'_> {
     /// Instances seen.
     pub(super) fn seen(&self) -> u32 {
         self.instance.map_or(0, |instance| instance.count)
+    }
+
+    /// The spread that its instances are (or will be) marked with.
+    fn spread(&self) -> Option<&str> {
+        let marks = match self.flight.map(|flight| &flight.command) {
+            Some(
+                Command::Scale { annotations, .. } | Command::StartProvider { annotations, .. },
+            ) => Some(annotations),
+            _ => self.instance.map(|instance| &instance.annotations),
+        };
+        marks?.get(names::SPREAD_NAME).map(String::as_str)
     }
 
     /// Instances once the command under way is done.
@@ -88,6 +101,8 @@ pub(super) struct Placement<'w> {
 /// One host that may take a share.
 struct Slot {
     host: usize,
+    /// What it runs is another spread's share, which that one would rather keep.
+    others: bool,
     effective: u32,
     taken: u32,
     load: u32,
@@ -318,8 +333,12 @@ impl Placement<'_> {
         let slot = |host: &usize| {
             let taken = self.targets.get(host).map_or(0, |target| target.count);
             let effective = now.get(host).map_or(0, Current::effective);
+            let mark = now.get(host).and_then(Current::spread);
+            let others =
+                |other: &SpreadWant| other.name != spread.name && mark == Some(&other.name);
             Slot {
                 host: *host,
+                others: workload.spreads.iter().any(others),
                 effective: effective.saturating_sub(taken),
                 taken,
                 load: cx.load(*host),
@@ -345,9 +364,11 @@ impl Placement<'_> {
         } else {
             extra as usize
         };
-        // Who has most keeps most; among equals the least loaded host is first.
+        // Who has most keeps most, or two spreads that fit the same hosts would take each other's
+        // places over and over; among equals the least loaded host is first.
         let rank = |slot: &Slot| {
             (
+                slot.others,
                 std::cmp::Reverse(slot.effective),
                 slot.taken,
                 slot.load,

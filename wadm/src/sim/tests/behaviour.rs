@@ -136,6 +136,36 @@ fn deploying_the_same_again_sends_nothing() {
 }
 
 #[test]
+fn groups_that_fit_the_same_hosts_do_not_take_each_others_places() {
+    let mut world = World::new(1, Timing::default());
+    world.tracing = true;
+    for number in 0..5 {
+        let id = HostId::new(format!("N{number}")).unwrap();
+        let labels = [("zone".to_owned(), ZONES[0].to_owned())].into();
+        world.add_host(SimHost::new(id, labels, true, 1000));
+    }
+    world.add_controller();
+    world.run_until(8_000);
+    for instances in [6, 9, 7, 4, 6] {
+        let manifest = json!({
+            "apiVersion": "v", "kind": "Application", "metadata": {"name": "shop", "annotations": {}},
+            "spec": {"components": [{
+                "name": "web", "type": "component", "properties": {"image": "web:1"},
+                "traits": [{"type": "spreadscaler", "properties": {"instances": instances, "spread": [
+                    {"name": "near", "requirements": {"zone": ZONES[0]}, "weight": 2},
+                    {"name": "anywhere", "requirements": {}, "weight": 1}
+                ]}}]
+            }]}
+        });
+        let manifest = Arc::new(serde_json::from_value(manifest).unwrap());
+        deploy(&mut world, "shop", Some(manifest));
+        settle(&mut world, 5000);
+        world.run_until(world.now + 1000);
+        assert_eq!(commands_in(&mut world, 60_000), 0, "{}", world.trace());
+    }
+}
+
+#[test]
 fn a_restarted_controller_sends_nothing() {
     let mut world = calm(1, 3, 1);
     deploy(&mut world, "shop", Some(app("shop", 5, "web:1")));
