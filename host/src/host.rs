@@ -21,7 +21,7 @@ use crate::lattice::{
     PulseTask, Records, SecretsClient,
 };
 use crate::oci::Fetcher;
-use crate::options::{Auth, HostOptions, Switch};
+use crate::options::{HostOptions, Switch};
 use crate::provider::ProviderContext;
 use crate::restore;
 use crate::rpc::{Client, ClientOptions, Server, ServerOptions, Transport};
@@ -389,18 +389,14 @@ fn external(
     identity: &Identity,
     rpc: &Connection,
 ) -> Result<ProviderContext, HostError> {
-    let settings = options.rpc()?;
-    let (rpc_jwt, rpc_seed) = match &settings.auth {
-        Auth::Jwt { jwt, seed } => (jwt.clone(), seed.expose_secret().to_owned()),
-        _ => (String::new(), String::new()),
-    };
+    let login = options.provider_login()?;
     let context = ProviderContext {
         lattice: identity.lattice.clone(),
         host: identity.id.clone(),
         client: rpc.client().clone(),
-        rpc_url: settings.provider_url(),
-        rpc_jwt,
-        rpc_seed,
+        rpc_url: login.url.expose_secret().to_owned(),
+        rpc_jwt: login.jwt,
+        rpc_seed: login.seed.expose_secret().to_owned(),
         rpc_timeout: options.rpc_timeout_ms,
         host_xkey: Arc::new(proto::xkey::new()),
         structured_logging: options.telemetry.enable_structured_logging,

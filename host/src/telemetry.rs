@@ -7,8 +7,7 @@ use tracing_subscriber::prelude::*;
 use crate::options::TelemetryOptions;
 
 /// Libraries whose chatter is only of interest when asked for.
-const QUIET: [&str; 9] = [
-    "async_nats",
+const QUIET: [&str; 8] = [
     "cranelift_codegen",
     "cranelift_wasm",
     "h2",
@@ -54,6 +53,8 @@ pub fn init(options: &TelemetryOptions) {
 fn default_filter(level: tracing::Level) -> EnvFilter {
     let mut text = level.to_string().to_lowercase();
     if level <= tracing::Level::DEBUG {
+        // It repeats its failure at every attempt to connect; we say it once, with more reason.
+        text.push_str(",async_nats=off");
         for name in QUIET {
             text.push_str(&format!(",{name}=warn"));
         }

@@ -11,6 +11,7 @@ pub mod id;
 pub mod link;
 pub mod manifest;
 pub mod names;
+pub mod nats_url;
 pub mod nkey;
 pub mod policy;
 pub mod provider;

@@ -86,7 +86,7 @@ impl Lattice {
     pub fn start_wadm_with(&mut self, arguments: &[&str]) -> anyhow::Result<()> {
         let name = format!("wadm-{}", self.wadm.len());
         let mut command = Command::new(program("wadm")?);
-        command.args(["--nats-server", &self.nats.url_for("wadm")]);
+        command.args(self.nats.access().wadm(self.nats.port()));
         command.args(arguments);
         self.wadm
             .push(Process::start(&name, self.folder.path(), &mut command)?);
@@ -116,20 +116,13 @@ impl Lattice {
         let mut arguments: Vec<String> = vec![
             "--lattice".into(),
             self.name.clone(),
-            "--nats-host".into(),
-            "127.0.0.1".into(),
-            "--nats-port".into(),
-            self.nats.port().to_string(),
             "--http-addr".into(),
             format!("127.0.0.1:{http_port}"),
             "--data-dir".into(),
             data.display().to_string(),
             "--allow-file-load".into(),
         ];
-        if self.nats.secured() {
-            let login = ["--nats-user", "host", "--nats-password", "change-me-host"];
-            arguments.extend(login.map(str::to_owned));
-        }
+        arguments.extend(self.nats.access().host(self.nats.port()));
         for label in labels {
             arguments.extend(["--label".to_owned(), (*label).to_owned()]);
         }
@@ -217,8 +210,7 @@ impl Lattice {
         let mut command = tokio::process::Command::new(program("wash")?);
         command
             .args(arguments)
-            .env("WASMCLOUD_CTL_HOST", self.nats.url_for("wash"))
-            .env("WASMCLOUD_CTL_PORT", self.nats.port().to_string())
+            .envs(self.nats.access().wash(self.nats.port()))
             .env("WASMCLOUD_LATTICE", &self.name)
             .env("WASH_CONFIG_DIR", self.folder.path().join("wash-config"))
             .env("WASH_DATA_DIR", self.folder.path().join("wash-data"))

@@ -3,12 +3,14 @@
 //! Everything listens on loopback at a port that was free, keeps its files in a directory of its
 //! own, and ends with the value that started it, so tests run side by side and again.
 
+pub mod access;
 pub mod lattice;
 pub mod process;
 pub mod servers;
 pub mod standin;
 pub mod wait;
 
+pub use access::{Access, Who};
 pub use lattice::{HostProcess, Lattice};
 pub use process::Process;
 pub use servers::{Nats, Redis, Registry};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tempfile::TempDir;
 
+use crate::access::Access;
 use crate::process::Process;
 use crate::wait::{eventually, until};
 
@@ -76,7 +77,7 @@ pub struct Nats {
     process: Option<Process>,
     port: u16,
     config: Option<String>,
-    secured: bool,
+    access: Access,
 }
 
 impl Nats {
@@ -104,7 +105,7 @@ impl Nats {
             process: Some(process),
             port,
             config,
-            secured: false,
+            access: Access::default(),
         })
     }
 
@@ -135,36 +136,25 @@ impl Nats {
     pub async fn start_secured() -> anyhow::Result<Self> {
         let config = std::fs::read_to_string(crate::repository("deploy/nats/lattice.conf"))?;
         let mut nats = Self::start_with(Some(config)).await?;
-        nats.secured = true;
+        nats.access = Access::of_the_parts();
         Ok(nats)
     }
 
-    /// Whether it asks for a user.
+    /// How the parts show it who they are.
     #[must_use]
-    pub fn secured(&self) -> bool {
-        self.secured
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
-    /// Its address for a part of the lattice (`host`, `wadm`, `wash`, `provider`), with the user and
-    /// password of that part where it asks for them.
-    #[must_use]
-    pub fn url_for(&self, user: &str) -> String {
-        if self.secured {
-            format!("nats://{user}:change-me-{user}@127.0.0.1:{}", self.port)
-        } else {
-            self.url()
-        }
+    /// Has the parts started from now on show who they are in another way.
+    pub fn set_access(&mut self, access: Access) {
+        self.access = access;
     }
 
-    /// How a client connects as that part.
+    /// All that it has logged.
     #[must_use]
-    pub fn login(&self, user: &str) -> async_nats::ConnectOptions {
-        let options = async_nats::ConnectOptions::new();
-        if self.secured {
-            options.user_and_password(user.to_owned(), format!("change-me-{user}"))
-        } else {
-            options
-        }
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
     /// Its port on loopback.
@@ -184,7 +174,8 @@ impl Nats {
     /// # Errors
     /// When the server is down.
     pub async fn connect(&self) -> anyhow::Result<async_nats::Client> {
-        self.login("wash")
+        let options = self.access.as_wash().await?;
+        options
             .connect(self.url())
             .await
             .context("connecting to the test's NATS")

@@ -134,6 +134,10 @@ pub struct NatsArgs {
     /// Start TLS before the server says anything
     #[arg(long, env = "WADM_NATS_TLS_FIRST")]
     pub nats_tls_first: bool,
+    /// First part of the subjects on which this controller gets answers; another than other programs' keeps those
+    /// from listening
+    #[arg(long, env = "WADM_NATS_INBOX_PREFIX", default_value = proto::subject::inbox::DEFAULT_PREFIX, value_parser = proto::subject::inbox::prefix, value_name = "PREFIX")]
+    pub nats_inbox_prefix: String,
     /// JetStream domain that holds the buckets and streams
     #[arg(short = 'd', long = "js-domain", env = "WADM_JETSTREAM_DOMAIN")]
     pub js_domain: Option<String>,

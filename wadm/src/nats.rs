@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, ServerAddr, ServerError, jetstream};
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError, jetstream,
+};
+use proto::nats_url::{self, Login};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -151,8 +154,10 @@ pub async fn connect(
             }
             Err(error) => {
                 if waiting.is_none_or(|said| said.elapsed() >= REMIND_EVERY) {
-                    let error = anyhow::Error::new(error);
-                    tracing::warn!(nats = %shown, error = format!("{error:#}"), "cannot reach NATS yet, trying on every second");
+                    let hint = hint(error.kind());
+                    // With its cause; the causes under that repeat it.
+                    let error = error.to_string();
+                    tracing::warn!(nats = %shown, error, hint, "cannot use NATS yet, trying on every second");
                     waiting = Some(tokio::time::Instant::now());
                 }
             }
@@ -164,12 +169,32 @@ pub async fn connect(
     }
 }
 
+/// What to try when a server cannot be used.
+fn hint(kind: ConnectErrorKind) -> &'static str {
+    match kind {
+        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+            "this server asks for other credentials: --nats-creds-file, --nats-seed (with --nats-jwt for a user JWT), \
+             or user and password in --nats-server"
+        }
+        ConnectErrorKind::ServerParse
+        | ConnectErrorKind::Dns
+        | ConnectErrorKind::TimedOut
+        | ConnectErrorKind::Tls
+        | ConnectErrorKind::Io
+        | ConnectErrorKind::MaxReconnects => {
+            "start a server there, or name another with --nats-server; name the authority of a TLS server with \
+             --nats-tls-ca-file, and where it asks for a certificate of ours, that with --nats-tls-cert-file and \
+             --nats-tls-key-file"
+        }
+    }
+}
+
 fn parse_servers(list: &str) -> Result<Vec<ServerAddr>, NatsError> {
     list.split(',')
         .map(|url| {
             let url = url.trim();
             url.parse().map_err(|source| NatsError::Url {
-                url: url.to_owned(),
+                url: nats_url::without_login(url),
                 source,
             })
         })
@@ -194,6 +219,7 @@ fn options(
 ) -> Result<ConnectOptions, NatsError> {
     let mut options = ConnectOptions::new()
         .name(name)
+        .custom_inbox_prefix(&args.nats_inbox_prefix)
         .ping_interval(Duration::from_secs(15))
         .reconnect_delay_callback(|attempts| match attempts {
             0 | 1 => Duration::ZERO,
@@ -203,19 +229,26 @@ fn options(
             note_event(&refusals, &connected, event);
             std::future::ready(())
         });
-    if let Some(server) = servers.iter().find(|server| server.has_user_pass()) {
-        let user = server.username().unwrap_or_default().to_owned();
-        options = options.user_and_password(user, server.password().unwrap_or_default().to_owned());
-    }
+    options = match servers
+        .iter()
+        .find_map(|server| nats_url::login(server.as_url_str()))
+    {
+        Some(Login::User { user, password }) => options.user_and_password(user, password),
+        Some(Login::Token(token)) => options.token(token),
+        None => options,
+    };
     options = credentials(args, options)?;
     if let Some(ca) = &args.nats_tls_ca_file {
         readable("TLS authority file", ca)?;
-        options = options.add_root_certificates(ca.clone());
+        // Whoever names an authority would not have the password travel in clear.
+        options = options.add_root_certificates(ca.clone()).require_tls(true);
     }
     if let (Some(cert), Some(key)) = (&args.nats_tls_cert_file, &args.nats_tls_key_file) {
         readable("TLS certificate file", cert)?;
         readable("TLS key file", key)?;
-        options = options.add_client_certificate(cert.clone(), key.clone());
+        options = options
+            .add_client_certificate(cert.clone(), key.clone())
+            .require_tls(true);
     }
     if args.nats_tls_first {
         options = options.tls_first();

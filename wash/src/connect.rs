@@ -4,6 +4,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use host::lattice::Trouble;
+use proto::nats_url::{self, Login};
+use proto::subject::inbox;
+
 use crate::context::{Context, Contexts};
 use crate::dirs::Dirs;
 use crate::error::{Advice, WashError};
@@ -47,6 +51,9 @@ pub struct ConnectOptions {
     /// Start TLS before the server's greeting
     #[arg(long, env = "WASH_CTL_TLS_FIRST", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub ctl_tls_first: Option<bool>,
+    /// First part of the subjects on which answers arrive [default: _INBOX]
+    #[arg(long, env = "WASH_NATS_INBOX_PREFIX", value_parser = inbox::prefix, value_name = "PREFIX")]
+    pub nats_inbox_prefix: Option<String>,
     /// JetStream domain
     #[arg(
         long,
@@ -77,6 +84,8 @@ pub struct Target {
     pub ca_file: Option<PathBuf>,
     /// TLS before the greeting.
     pub tls_first: bool,
+    /// First part of the subjects on which answers arrive.
+    pub inbox_prefix: Option<String>,
     /// How long to wait, for a connection and for an answer.
     pub timeout: Duration,
 }
@@ -127,9 +136,13 @@ pub enum ConnectError {
     /// The address cannot be one.
     #[error("`{0}` is no NATS address")]
     BadAddress(String),
-    /// The credentials file cannot be read.
-    #[error("cannot read the credentials file `{}`", path.display())]
-    Credentials {
+    /// A file with credentials or certificates cannot be read.
+    #[error("cannot read the {what} `{}`", path.display())]
+    File {
+        /// What it should hold.
+        what: &'static str,
+        /// The options that name it.
+        options: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.
@@ -151,14 +164,17 @@ impl Advice for ConnectError {
                 "start one with `wash up`, or name another with --ctl-host and --ctl-port".into()
             }
             Self::Refused { .. } => {
-                "give --ctl-credsfile FILE, or --ctl-jwt and --ctl-seed, of a user this server knows".into()
+                "give those of a user this server knows: --ctl-credsfile (for calls: --rpc-credsfile), --ctl-seed \
+                 with or without --ctl-jwt, or user and password in the address, nats://USER:PASSWORD@HOST"
+                    .into()
             }
             Self::Tls { .. } => {
-                "name the certificate authority with --ctl-tls-ca-file; add --ctl-tls-first if the server asks for it"
+                "name the certificate authority with --ctl-tls-ca-file (for calls: --rpc-ca-file); add --ctl-tls-first \
+                 if the server asks for it"
                     .into()
             }
             Self::BadAddress(_) => "write it as HOST, or nats://HOST:PORT".into(),
-            Self::Credentials { .. } => "check --ctl-credsfile or WASH_CTL_CREDS".into(),
+            Self::File { options, .. } => format!("check {options}"),
             Self::JwtWithoutSeed => "add --ctl-seed, or use a credentials file: --ctl-credsfile".into(),
             Self::BadSeed(_) => "a user seed starts with SU and has 58 characters".into(),
         })
@@ -168,7 +184,7 @@ impl Advice for ConnectError {
         match self {
             Self::Unreachable { .. } | Self::Refused { .. } | Self::Tls { .. } => Exit::Unreachable,
             Self::BadAddress(_) | Self::JwtWithoutSeed | Self::BadSeed(_) => Exit::Usage,
-            Self::Credentials { .. } => Exit::Failed,
+            Self::File { .. } => Exit::Failed,
         }
     }
 }
@@ -187,7 +203,7 @@ fn given(text: &str) -> Option<String> {
 
 /// Puts `host` and `port` together; a URL keeps its own port.
 pub fn address(host: &str, port: u16) -> Result<String, ConnectError> {
-    let bad = || ConnectError::BadAddress(host.to_owned());
+    let bad = || ConnectError::BadAddress(nats_url::without_login(host));
     let (scheme, rest) = host.split_once("://").unwrap_or(("nats", host));
     if !matches!(scheme, "nats" | "tls" | "ws" | "wss") {
         return Err(bad());
@@ -207,26 +223,6 @@ pub fn address(host: &str, port: u16) -> Result<String, ConnectError> {
         url.set_port(Some(port)).map_err(|()| bad())?;
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
-}
-
-/// A user or password as it stands in a URL, without its percent signs.
-fn decoded(text: &str) -> String {
-    let pair = format!("v={}", text.replace('+', "%2B").replace('&', "%26"));
-    url::form_urlencoded::parse(pair.as_bytes())
-        .next()
-        .map(|(_, value)| value.into_owned())
-        .unwrap_or_default()
-}
-
-/// The address without a password, for messages.
-pub fn shown(address: &str) -> String {
-    match url::Url::parse(address) {
-        Ok(mut url) if url.password().is_some() => {
-            let _ = url.set_password(Some("…"));
-            url.to_string()
-        }
-        _ => address.to_owned(),
-    }
 }
 
 impl Auth {
@@ -289,6 +285,10 @@ impl ConnectOptions {
                 .ctl_tls_first
                 .or(context.ctl_tls_first)
                 .unwrap_or(false),
+            inbox_prefix: self
+                .nats_inbox_prefix
+                .clone()
+                .or_else(|| context.nats_inbox_prefix.clone()),
             timeout: Duration::from_millis(self.timeout_ms.unwrap_or(context.ctl_timeout)),
         })
     }
@@ -325,7 +325,17 @@ impl Target {
                 std::future::ready(())
             });
         options = self.authenticate(options).await?;
+        if let Some(prefix) = &self.inbox_prefix {
+            options = options.custom_inbox_prefix(prefix);
+        }
         if let Some(path) = &self.ca_file {
+            std::fs::File::open(path).map_err(|source| ConnectError::File {
+                what: "file of certificate authorities",
+                options: "--ctl-tls-ca-file or WASH_CTL_TLS_CA_FILE (for calls: --rpc-ca-file or \
+                          WASH_RPC_TLS_CA_FILE)",
+                path: path.clone(),
+                source,
+            })?;
             options = options.add_root_certificates(path.clone());
         }
         if self.ca_file.is_some() || self.url.starts_with("tls:") {
@@ -346,19 +356,23 @@ impl Target {
         options: async_nats::ConnectOptions,
     ) -> Result<async_nats::ConnectOptions, ConnectError> {
         Ok(match &self.auth {
-            Auth::None => match url::Url::parse(&self.url) {
-                Ok(url) if !url.username().is_empty() => options.user_and_password(
-                    decoded(url.username()),
-                    decoded(url.password().unwrap_or_default()),
-                ),
-                _ => options,
+            Auth::None => match nats_url::login(&self.url) {
+                Some(Login::User { user, password }) => options.user_and_password(user, password),
+                Some(Login::Token(token)) => options.token(token),
+                None => options,
             },
-            Auth::Credentials(path) => options.credentials_file(path).await.map_err(|source| {
-                ConnectError::Credentials {
-                    path: path.clone(),
-                    source,
-                }
-            })?,
+            Auth::Credentials(path) => {
+                options
+                    .credentials_file(path)
+                    .await
+                    .map_err(|source| ConnectError::File {
+                        what: "credentials file",
+                        options: "--ctl-credsfile or WASH_CTL_CREDS (for calls: --rpc-credsfile or \
+                              WASH_RPC_CREDS)",
+                        path: path.clone(),
+                        source,
+                    })?
+            }
             Auth::Jwt(jwt, seed) => {
                 let pair =
                     Arc::new(nkeys::KeyPair::from_seed(seed).map_err(ConnectError::BadSeed)?);
@@ -375,17 +389,14 @@ impl Target {
     }
 
     fn failed(&self, source: async_nats::ConnectError) -> ConnectError {
-        use async_nats::ConnectErrorKind as Kind;
-        let url = shown(&self.url);
-        match source.kind() {
-            Kind::Authentication | Kind::AuthorizationViolation => {
-                ConnectError::Refused { url, source }
-            }
-            Kind::Tls => ConnectError::Tls { url, source },
-            Kind::ServerParse => ConnectError::BadAddress(url),
-            Kind::Dns | Kind::TimedOut | Kind::Io | Kind::MaxReconnects => {
-                ConnectError::Unreachable { url, source }
-            }
+        let url = nats_url::without_login(&self.url);
+        if source.kind() == async_nats::ConnectErrorKind::ServerParse {
+            return ConnectError::BadAddress(url);
+        }
+        match Trouble::of(&source) {
+            Trouble::Refused => ConnectError::Refused { url, source },
+            Trouble::Tls => ConnectError::Tls { url, source },
+            Trouble::Unreachable => ConnectError::Unreachable { url, source },
         }
     }
 }
@@ -411,13 +422,11 @@ mod tests {
     }
 
     #[test]
-    fn a_password_in_a_url_may_have_any_characters() {
-        assert_eq!(decoded("p%40ss+w%26rd"), "p@ss+w&rd");
-    }
-
-    #[test]
     fn a_password_is_not_shown() {
-        assert!(!shown("nats://u:secret@h:1").contains("secret"));
+        for address in ["nats://u:secret@h:none", "u:secret@"] {
+            let said = super::address(address, 4222).unwrap_err().to_string();
+            assert!(!said.contains("secret"), "{said}");
+        }
     }
 
     #[test]

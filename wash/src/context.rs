@@ -41,6 +41,9 @@ pub struct Context {
     pub lattice: String,
     /// The JetStream domain.
     pub js_domain: Option<String>,
+    /// Ours: first part of the subjects on which answers arrive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nats_inbox_prefix: Option<String>,
     /// NATS host for calls.
     pub rpc_host: String,
     /// Its port.
@@ -74,6 +77,7 @@ impl Default for Context {
             ctl_tls_first: None,
             lattice: "default".into(),
             js_domain: None,
+            nats_inbox_prefix: None,
             rpc_host: "127.0.0.1".into(),
             rpc_port: 4222,
             rpc_jwt: String::new(),

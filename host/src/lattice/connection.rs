@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
 use futures::StreamExt as _;
+use proto::nats_url;
 use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
 
@@ -57,12 +58,14 @@ impl Connection {
     ) -> Result<Self, ConnectError> {
         // Odd numbers stand for a connection, even ones for none; each change counts up.
         let (sender, state) = watch::channel(0_u64);
-        let urls = settings.urls.join(",");
-        let options = secured(options(settings)?, settings)
+        let urls = without_passwords(&settings.urls);
+        let once = secured(options(settings)?, settings)
             .name(name)
+            .connection_timeout(ATTEMPT);
+        let options = once
+            .clone()
             .retry_on_initial_connect()
             .max_reconnects(None)
-            .connection_timeout(ATTEMPT)
             .request_timeout(Some(REQUEST))
             .reconnect_delay_callback(|attempts| {
                 let exponent = u32::try_from(attempts).unwrap_or(u32::MAX).min(4);
@@ -73,15 +76,16 @@ impl Connection {
             .connect(settings.urls.clone())
             .await
             .map_err(|error| ConnectError::Address {
-                urls: without_passwords(&urls),
+                urls: urls.clone(),
                 reason: crate::oci::error_chain(&error),
             })?;
         let connection = Self {
             client,
-            urls: without_passwords(&urls),
+            urls,
             state,
         };
-        tokio::spawn(complain(connection.clone(), purpose));
+        let servers = settings.urls.clone();
+        tokio::spawn(complain(connection.clone(), purpose, once, servers));
         Ok(connection)
     }
 
@@ -139,27 +143,99 @@ impl Connection {
     }
 }
 
-/// Says once, clearly, that NATS is not there.
-async fn complain(connection: Connection, purpose: &'static str) {
+/// Says once, clearly, that NATS is not there, and why: the client that goes on trying tells only the
+/// kind of its failure, so one more attempt is made for its reason.
+async fn complain(
+    connection: Connection,
+    purpose: &'static str,
+    once: ConnectOptions,
+    servers: Vec<String>,
+) {
     if tokio::time::timeout(PATIENCE, connection.up())
         .await
-        .is_err()
+        .is_ok()
     {
-        let at = connection.urls();
-        tracing::warn!(
-            at,
-            purpose,
-            "NATS is not reachable yet; this host goes on trying and joins when it is there"
-        );
+        return;
     }
+    let Err(error) = once.connect(servers).await else {
+        return;
+    };
+    let at = connection.urls();
+    let hint = Trouble::of(&error).hint();
+    let error = crate::oci::error_chain(&error);
+    tracing::warn!(
+        at,
+        purpose,
+        error,
+        hint,
+        "NATS cannot be used yet; this host goes on trying and joins when it can"
+    );
+}
+
+/// What keeps us from a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It does not know us.
+    Refused,
+    /// Encryption: either side does not trust the other's certificate.
+    Tls,
+    /// Nobody there, or no answer.
+    Unreachable,
+}
+
+impl Trouble {
+    /// Reads it from what the client says.
+    #[must_use]
+    pub fn of(error: &async_nats::ConnectError) -> Self {
+        use async_nats::ConnectErrorKind as Kind;
+        match error.kind() {
+            Kind::Authentication | Kind::AuthorizationViolation => Self::Refused,
+            Kind::Tls => Self::Tls,
+            // A certificate that fails is an input error to the client.
+            Kind::Io if is_tls(error) => Self::Tls,
+            Kind::Io | Kind::ServerParse | Kind::Dns | Kind::TimedOut | Kind::MaxReconnects => {
+                Self::Unreachable
+            }
+        }
+    }
+
+    /// What to try on this host.
+    fn hint(self) -> &'static str {
+        match self {
+            Self::Refused => {
+                "this server asks for other credentials: --nats-creds, --nats-jwt with --nats-seed, --nats-nkey, \
+                 --nats-user with --nats-password, or --nats-token"
+            }
+            Self::Tls => {
+                "name the authority that signed the server's certificate with --nats-tls-ca, and where it asks for a \
+                 certificate of ours, that with --nats-tls-cert and --nats-tls-key"
+            }
+            Self::Unreachable => {
+                "start a server there, or name another with --nats-host and --nats-port"
+            }
+        }
+    }
+}
+
+fn is_tls(error: &async_nats::ConnectError) -> bool {
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        let inner = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        if cause.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 fn reporter(
     sender: watch::Sender<u64>,
-    urls: String,
+    at: String,
     purpose: &'static str,
 ) -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'static {
-    let at = without_passwords(&urls);
     let sender = Arc::new(sender);
     let last: Mutex<String> = Mutex::default();
     move |event| {
@@ -196,7 +272,7 @@ fn report(last: &Mutex<String>, at: &str, purpose: &str, error: &str) {
     if *last == error {
         tracing::debug!(at, purpose, error, "NATS");
     } else {
-        tracing::warn!(at, purpose, error, "NATS");
+        tracing::warn!(at, purpose, error, "NATS reports a fault");
         error.clone_into(&mut last);
     }
 }
@@ -227,7 +303,8 @@ fn options(settings: &NatsSettings) -> Result<ConnectOptions, ConnectError> {
     })
 }
 
-fn secured(mut options: ConnectOptions, settings: &NatsSettings) -> ConnectOptions {
+fn secured(options: ConnectOptions, settings: &NatsSettings) -> ConnectOptions {
+    let mut options = options.custom_inbox_prefix(&settings.inbox_prefix);
     for path in &settings.tls.ca_files {
         options = options.add_root_certificates(path.clone());
     }
@@ -242,29 +319,10 @@ fn secured(mut options: ConnectOptions, settings: &NatsSettings) -> ConnectOptio
 }
 
 /// URLs as they may be shown.
-fn without_passwords(urls: &str) -> String {
-    let one = |url: &str| match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => {
-            format!("{}{}", &url[..scheme + 3], &url[at + 1..])
-        }
-        (None, Some(at)) => url[at + 1..].to_owned(),
-        _ => url.to_owned(),
-    };
-    urls.split(',').map(one).collect::<Vec<_>>().join(",")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_not_shown() {
-        for (urls, expected) in [
-            ("nats://u:p@a:4222,tls://b", "nats://a:4222,tls://b"),
-            ("u:p@a", "a"),
-            ("nats://a:4222", "nats://a:4222"),
-        ] {
-            assert_eq!(without_passwords(urls), expected);
-        }
-    }
+fn without_passwords(urls: &[String]) -> String {
+    let shown: Vec<String> = urls
+        .iter()
+        .map(|url| nats_url::without_login(url))
+        .collect();
+    shown.join(",")
 }

@@ -16,7 +16,7 @@ mod turns;
 pub use beat::{Heartbeat, PulseTask};
 pub use bucket::{BucketError, Follow};
 pub use configs::{ConfigError, Configs, Map as ConfigMap, Named};
-pub use connection::{ConnectError, Connection};
+pub use connection::{ConnectError, Connection, Trouble};
 pub use control::{Auctions, Control, Parts as ControlParts, StopHost};
 pub use events::Events;
 pub use policy::{Policy, PolicyError};

@@ -15,7 +15,7 @@ use clap::{ArgAction, Args};
 
 use crate::oci::{Credential, FetchOptions, Mirror};
 
-pub use nats::{Auth, NatsOptions, NatsSettings, TlsSettings};
+pub use nats::{Auth, NatsOptions, NatsSettings, ProviderLogin, TlsSettings};
 pub use telemetry::TelemetryOptions;
 
 /// Prefix of the environment variables that set labels.
@@ -334,6 +334,14 @@ impl HostOptions {
     /// [`OptionError`] when options do not go together or a file cannot be read.
     pub fn rpc(&self) -> Result<NatsSettings, OptionError> {
         self.nats.rpc(&self.tls_ca_paths)
+    }
+
+    /// How external providers reach NATS.
+    ///
+    /// # Errors
+    /// As for [`Self::rpc`].
+    pub fn provider_login(&self) -> Result<ProviderLogin, OptionError> {
+        self.nats.provider(&self.rpc()?)
     }
 }
 

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
+use proto::nats_url::{self, Login};
+use proto::subject::inbox;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::OptionError;
@@ -12,7 +14,8 @@ use super::OptionError;
 /// NATS flags.
 #[derive(Args, Clone, Debug)]
 pub struct NatsOptions {
-    /// NATS servers, separated by commas, e.g. `nats://a:4222,tls://b:4222`; replaces host and port
+    /// NATS servers, separated by commas, e.g. `nats://a:4222,tls://b:4222`; replaces host and port. User and
+    /// password may stand in them: `nats://USER:PASSWORD@a:4222`
     #[arg(long = "nats-url", env = "LATTICE_NATS_URL", value_delimiter = ',')]
     pub nats_urls: Vec<String>,
 
@@ -63,6 +66,28 @@ pub struct NatsOptions {
     /// PEM file with the key of that certificate
     #[arg(long, env = "LATTICE_NATS_TLS_KEY")]
     pub nats_tls_key: Option<PathBuf>,
+
+    /// First part of the subjects on which this host gets answers; another than other programs' keeps those
+    /// from listening
+    #[arg(long, env = "LATTICE_NATS_INBOX_PREFIX", default_value = inbox::DEFAULT_PREFIX, value_parser = inbox::prefix, value_name = "PREFIX")]
+    pub nats_inbox_prefix: String,
+
+    /// NATS user that external providers get instead of this host's credentials
+    #[arg(long, env = "LATTICE_PROVIDER_NATS_USER", value_name = "USER")]
+    pub provider_nats_user: Option<String>,
+
+    /// Password of that user
+    #[arg(
+        long,
+        env = "LATTICE_PROVIDER_NATS_PASSWORD",
+        hide_env_values = true,
+        value_name = "PASSWORD"
+    )]
+    pub provider_nats_password: Option<String>,
+
+    /// NATS credentials file that external providers get instead of this host's credentials
+    #[arg(long, env = "LATTICE_PROVIDER_NATS_CREDS", value_name = "FILE")]
+    pub provider_nats_creds: Option<PathBuf>,
 
     /// NATS host for control requests, events and records
     #[arg(long, env = "WASMCLOUD_CTL_HOST")]
@@ -116,20 +141,39 @@ pub struct NatsSettings {
     pub auth: Auth,
     /// Encryption.
     pub tls: TlsSettings,
+    /// First part of the subjects on which answers arrive.
+    pub inbox_prefix: String,
 }
 
-impl NatsSettings {
-    /// The address providers are told: with user and password, which have no other way there.
-    pub fn provider_url(&self) -> String {
-        let url = self.urls.first().cloned().unwrap_or_default();
-        let Auth::User { user, password } = &self.auth else {
-            return url;
+/// How external providers reach NATS.
+#[derive(Clone, Debug)]
+pub struct ProviderLogin {
+    /// Where, with user and password, which have no other way there.
+    pub url: SecretString,
+    /// A user JWT, or nothing.
+    pub jwt: String,
+    /// Its seed, or nothing.
+    pub seed: SecretString,
+}
+
+impl ProviderLogin {
+    fn new(urls: &[String], auth: &Auth) -> Self {
+        let url = urls.first().cloned().unwrap_or_default();
+        let (jwt, seed) = match auth {
+            Auth::Jwt { jwt, seed } => (jwt.clone(), seed.clone()),
+            _ => (String::new(), String::new().into()),
         };
-        match url.split_once("://") {
-            Some((scheme, rest)) if !rest.contains('@') => {
-                format!("{scheme}://{user}:{}@{rest}", password.expose_secret())
+        let url = match auth {
+            Auth::User { user, password } => {
+                nats_url::with_user(&url, user, password.expose_secret())
             }
-            _ => url,
+            Auth::Jwt { .. } => nats_url::without_login(&url),
+            Auth::None | Auth::Nkey(_) | Auth::Token(_) => url,
+        };
+        Self {
+            url: url.into(),
+            jwt,
+            seed,
         }
     }
 }
@@ -148,7 +192,7 @@ pub struct TlsSettings {
 /// Who the host is for NATS.
 #[derive(Clone, Debug)]
 pub enum Auth {
-    /// Nobody in particular, or what the URL says.
+    /// Nobody in particular.
     None,
     /// A user JWT and the seed that answers for it.
     Jwt {
@@ -212,6 +256,28 @@ impl NatsOptions {
         )
     }
 
+    /// How external providers reach NATS: with what is meant for them, else with the host's own.
+    pub(super) fn provider(&self, rpc: &NatsSettings) -> Result<ProviderLogin, OptionError> {
+        let names = ("--provider-nats-user", "--provider-nats-password");
+        let user = pair(
+            self.provider_nats_user.as_ref(),
+            self.provider_nats_password.as_ref(),
+            names,
+        )?;
+        let own = match (&self.provider_nats_creds, user) {
+            (Some(path), _) => Some(credentials_file(path)?),
+            (None, Some((user, password))) => Some(Auth::User {
+                user: user.clone(),
+                password: password.clone().into(),
+            }),
+            (None, None) => None,
+        };
+        Ok(ProviderLogin::new(
+            &rpc.urls,
+            own.as_ref().unwrap_or(&rpc.auth),
+        ))
+    }
+
     fn settings(&self, ca: &[PathBuf], side: &Side<'_>) -> Result<NatsSettings, OptionError> {
         let own_place = side.host.is_some() || side.port.is_some();
         let urls = if own_place || self.nats_urls.is_empty() {
@@ -228,8 +294,12 @@ impl NatsOptions {
             self.nats_urls.clone()
         };
         Ok(NatsSettings {
-            auth: self.auth(side)?,
+            auth: match self.auth(side)? {
+                Auth::None => in_urls(&urls),
+                auth => auth,
+            },
             tls: self.tls(ca, side.tls)?,
+            inbox_prefix: self.nats_inbox_prefix.clone(),
             urls,
         })
     }
@@ -253,41 +323,28 @@ impl NatsOptions {
         if let Some(token) = &self.nats_token {
             return Ok(Auth::Token(token.clone().into()));
         }
-        match (&self.nats_user, &self.nats_password) {
-            (Some(user), Some(password)) => Ok(Auth::User {
+        let names = ("--nats-user", "--nats-password");
+        let user = pair(self.nats_user.as_ref(), self.nats_password.as_ref(), names)?;
+        Ok(match user {
+            Some((user, password)) => Auth::User {
                 user: user.clone(),
                 password: password.clone().into(),
-            }),
-            (None, None) => Ok(Auth::None),
-            (Some(_), None) => Err(OptionError::Half {
-                given: "--nats-user",
-                missing: "--nats-password",
-            }),
-            (None, Some(_)) => Err(OptionError::Half {
-                given: "--nats-password",
-                missing: "--nats-user",
-            }),
-        }
+            },
+            None => Auth::None,
+        })
     }
 
     fn tls(&self, ca: &[PathBuf], required: bool) -> Result<TlsSettings, OptionError> {
-        let identity = match (&self.nats_tls_cert, &self.nats_tls_key) {
-            (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
-            (None, None) => None,
-            (Some(_), None) => {
-                return Err(OptionError::Half {
-                    given: "--nats-tls-cert",
-                    missing: "--nats-tls-key",
-                });
-            }
-            (None, Some(_)) => {
-                return Err(OptionError::Half {
-                    given: "--nats-tls-key",
-                    missing: "--nats-tls-cert",
-                });
-            }
-        };
-        let ca_files = ca.iter().chain(&self.nats_tls_ca).cloned().collect();
+        let names = ("--nats-tls-cert", "--nats-tls-key");
+        let identity = pair(
+            self.nats_tls_cert.as_ref(),
+            self.nats_tls_key.as_ref(),
+            names,
+        )?;
+        let identity = identity.map(|(cert, key)| (cert.clone(), key.clone()));
+        let ca_files: Vec<_> = ca.iter().chain(&self.nats_tls_ca).cloned().collect();
+        let own = identity.iter().flat_map(|(cert, key)| [cert, key]);
+        ca_files.iter().chain(own).try_for_each(readable)?;
         Ok(TlsSettings {
             required: required || self.nats_tls_ca.is_some(),
             ca_files,
@@ -296,27 +353,60 @@ impl NatsOptions {
     }
 }
 
+/// A file that is not there would show as a connection that never comes.
+fn readable(path: &PathBuf) -> Result<(), OptionError> {
+    let opened = std::fs::File::open(path);
+    opened.map(|_| ()).map_err(|error| OptionError::File {
+        path: path.clone(),
+        reason: error.to_string(),
+    })
+}
+
+/// Both, or neither.
+fn pair<T>(
+    first: Option<T>,
+    second: Option<T>,
+    names: (&'static str, &'static str),
+) -> Result<Option<(T, T)>, OptionError> {
+    match (first, second) {
+        (Some(first), Some(second)) => Ok(Some((first, second))),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(OptionError::Half {
+            given: names.0,
+            missing: names.1,
+        }),
+        (None, Some(_)) => Err(OptionError::Half {
+            given: names.1,
+            missing: names.0,
+        }),
+    }
+}
+
+/// Who connects, if the first address that says so is right.
+fn in_urls(urls: &[String]) -> Auth {
+    match urls.iter().find_map(|url| nats_url::login(url)) {
+        Some(Login::User { user, password }) => Auth::User {
+            user,
+            password: password.into(),
+        },
+        Some(Login::Token(token)) => Auth::Token(token.into()),
+        None => Auth::None,
+    }
+}
+
 fn jwt_auth(
     jwt: Option<&String>,
     seed: Option<&String>,
     creds: Option<&Path>,
-    (jwt_name, seed_name): (&'static str, &'static str),
+    names: (&'static str, &'static str),
 ) -> Result<Option<Auth>, OptionError> {
-    match (jwt, seed, creds) {
-        (Some(jwt), Some(seed), _) => Ok(Some(Auth::Jwt {
+    match (pair(jwt, seed, names)?, creds) {
+        (Some((jwt, seed)), _) => Ok(Some(Auth::Jwt {
             jwt: jwt.clone(),
             seed: seed.clone().into(),
         })),
-        (Some(_), None, _) => Err(OptionError::Half {
-            given: jwt_name,
-            missing: seed_name,
-        }),
-        (None, Some(_), _) => Err(OptionError::Half {
-            given: seed_name,
-            missing: jwt_name,
-        }),
-        (None, None, Some(path)) => credentials_file(path).map(Some),
-        (None, None, None) => Ok(None),
+        (None, Some(path)) => credentials_file(path).map(Some),
+        (None, None) => Ok(None),
     }
 }
 

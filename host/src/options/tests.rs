@@ -173,6 +173,54 @@ fn the_two_connections_fall_back_to_the_common_flags() {
 }
 
 #[test]
+fn an_address_may_say_who_the_host_is() {
+    let options = parse(&["--nats-url", "nats://u:p%40ss@a:1,nats://b:2"]);
+    match options.rpc().expect("settings").auth {
+        Auth::User { user, password } => {
+            assert_eq!((user.as_str(), password.expose_secret()), ("u", "p@ss"))
+        }
+        other => panic!("{other:?}"),
+    }
+    let flags = ["--nats-url", "u:p@a:1", "--nats-token", "t"];
+    let auth = parse(&flags).ctl().expect("settings").auth;
+    assert!(matches!(auth, Auth::Token(_)), "flags come first");
+}
+
+#[test]
+fn providers_get_what_is_meant_for_them_and_else_what_the_host_has() {
+    let host = ["--nats-user", "host", "--nats-password", "h"];
+    let provider = [
+        "--provider-nats-user",
+        "provider",
+        "--provider-nats-password",
+        "p@",
+    ];
+    for (more, expected) in [
+        (&[] as &[&str], "nats://host:h@127.0.0.1:4222"),
+        (&provider, "nats://provider:p%40@127.0.0.1:4222"),
+    ] {
+        let login = parse(&[&host, more].concat()).provider_login();
+        assert_eq!(login.expect("a login").url.expose_secret(), expected);
+    }
+    let login = parse(&[&host[..], &["--provider-nats-user", "x"]].concat()).provider_login();
+    assert!(login.is_err(), "half a pair");
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("provider.creds");
+    let text = "-----BEGIN NATS USER JWT-----\neyP\n------END NATS USER JWT------\n\n\
+                -----BEGIN USER NKEY SEED-----\nSUAP\n------END USER NKEY SEED------\n";
+    std::fs::write(&path, text).expect("a write");
+    let creds = ["--provider-nats-creds", path.to_str().expect("a path")];
+    let login = parse(&[&host[..], &creds].concat()).provider_login();
+    let login = login.expect("a login");
+    assert_eq!(login.url.expose_secret(), "nats://127.0.0.1:4222");
+    assert_eq!(
+        (login.jwt.as_str(), login.seed.expose_secret()),
+        ("eyP", "SUAP")
+    );
+}
+
+#[test]
 fn half_a_pair_is_refused_by_name() {
     for (arguments, expected) in [
         (

@@ -8,6 +8,7 @@ use crate::id::IdError;
 pub mod bucket;
 pub mod ctl;
 mod event;
+pub mod inbox;
 mod invocation;
 mod provider;
 mod service;

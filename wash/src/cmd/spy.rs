@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use futures::StreamExt;
 use host::rpc::codec::{Limits, decode_all};
 use proto::ComponentId;
-use proto::subject::InvocationSubject;
+use proto::subject::{InvocationSubject, inbox};
 use serde_json::{Map, Value};
 
 use super::call::wave::Signature;
@@ -19,8 +19,6 @@ use crate::output::{Answer, Paint, Printer, Style, keys};
 use crate::registry::RegistryOptions;
 use crate::wit;
 
-/// Where answers arrive, by the convention of NATS clients.
-const INBOXES: &str = "_INBOX.*.*";
 /// Calls whose answer may still come.
 const OPEN_MAX: usize = 10_000;
 /// Bytes of undecoded values that are shown.
@@ -31,6 +29,9 @@ const SHOWN_MAX: usize = 64;
 pub struct SpyCommand {
     /// Component, by its id on the lattice
     pub component_id: String,
+    /// Inbox prefix of a program whose calls are followed, to hear the answers; repeat for more
+    #[arg(long, value_name = "PREFIX", value_parser = inbox::prefix, default_value = inbox::DEFAULT_PREFIX)]
+    pub caller_inbox_prefix: Vec<String>,
     #[command(flatten)]
     pub connect: ConnectOptions,
 }
@@ -241,7 +242,11 @@ impl SpyCommand {
         for target in &targets {
             calls.push(subscribe(InvocationSubject::all(lattice.name(), target)).await?);
         }
-        let mut answers = subscribe(InvocationSubject::results(INBOXES)).await?;
+        let mut answers = Vec::new();
+        for prefix in &self.caller_inbox_prefix {
+            answers.push(subscribe(InvocationSubject::results(&inbox::all(prefix))).await?);
+        }
+        let mut answers = futures::stream::select_all(answers);
         let mut calls = futures::stream::select_all(calls);
         let names: Vec<&str> = targets.iter().map(AsRef::as_ref).collect();
         printer.note(&format!(

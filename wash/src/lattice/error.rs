@@ -144,7 +144,10 @@ impl Advice for LatticeError {
                 "start one with `wash up`, or name another lattice with --lattice. Ensure wadm is running".into()
             }
             Self::NoAnswer { .. } => "wait longer with --timeout-ms, and look at the log of the one asked".into(),
-            Self::NotPermitted { .. } => "use credentials that may: --ctl-credsfile FILE".into(),
+            Self::NotPermitted { .. } => {
+                "use credentials that may: --ctl-credsfile FILE; for an inbox, the prefix that is yours: --nats-inbox-prefix"
+                    .into()
+            },
             Self::TooLarge { .. } => "make it smaller, or raise max_payload in the NATS configuration".into(),
             Self::Broken { .. } => "try again; if it stays, look at the log of NATS".into(),
             Self::Unreadable { .. } => {

@@ -79,6 +79,9 @@ pub struct RpcOptions {
     /// Certificates to trust beside the system's
     #[arg(long, env = "WASH_RPC_TLS_CA_FILE", value_name = "FILE")]
     pub rpc_ca_file: Option<PathBuf>,
+    /// First part of the subjects on which answers arrive [default: _INBOX]
+    #[arg(long, env = "WASH_NATS_INBOX_PREFIX", value_parser = proto::subject::inbox::prefix, value_name = "PREFIX")]
+    pub nats_inbox_prefix: Option<String>,
     /// Lattice
     #[arg(short = 'x', long, env = "WASMCLOUD_LATTICE", value_name = "LATTICE")]
     pub lattice: Option<String>,
@@ -130,6 +133,10 @@ impl RpcOptions {
                 .clone()
                 .or_else(|| context.rpc_tls_ca_file.clone()),
             tls_first: context.rpc_tls_first.unwrap_or(false),
+            inbox_prefix: self
+                .nats_inbox_prefix
+                .clone()
+                .or_else(|| context.nats_inbox_prefix.clone()),
             timeout: Duration::from_millis(self.rpc_timeout_ms.unwrap_or(context.rpc_timeout)),
         })
     }
