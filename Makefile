@@ -54,7 +54,7 @@ bench: release ## figures beside wasmtime's own server, as ratios of one run
 
 bench-wadm: ## the controller against a thousand light hosts over a real NATS server
 	@deploy/tools.sh nats-server
-	$(CARGO) build --release -p lattice-wash -p lattice-tests --bins --locked
+	$(CARGO) build --release -p lattice-wash -p lattice-wadm -p lattice-tests --bins --locked
 	@RUST_BACKTRACE=0 $(TARGET)/release/bench-wadm
 
 chaos: build ## real processes under fire for CHAOS_SECONDS (600)
@@ -62,4 +62,5 @@ chaos: build ## real processes under fire for CHAOS_SECONDS (600)
 	CHAOS_SECONDS=$(or $(CHAOS_SECONDS),600) $(CARGO) test --workspace --locked --test chaos -- --nocapture
 
 soak: ## the simulated lattice under faults, SEEDS (100000) seeds
-	$(CARGO) run --release -p lattice-wadm --locked -- simulate --seeds $(or $(SEEDS),100000) --seed $(or $(SEED),1)
+	$(CARGO) build --release -p lattice-wash -p lattice-wadm --bins --locked
+	@$(TARGET)/release/wadm simulate --seeds $(or $(SEEDS),100000) --seed $(or $(SEED),1)
