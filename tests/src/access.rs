@@ -36,6 +36,8 @@ pub struct Access {
     pub provider: Who,
     /// The authority that signed the server's certificate; with it, everything is encrypted.
     pub authority: Option<PathBuf>,
+    /// The parts' certificate and its key, for a server that asks for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
     /// Whether each part has inboxes of its own, as `deploy/nats/lattice.conf` wants it.
     pub own_inboxes: bool,
 }
@@ -70,8 +72,8 @@ impl Access {
             wadm: part("wadm"),
             wash: part("wash"),
             provider: part("provider"),
-            authority: None,
             own_inboxes: true,
+            ..Self::default()
         }
     }
 
@@ -115,6 +117,10 @@ impl Access {
             self.authority()
                 .map(|authority| ("--nats-tls-ca", authority)),
         );
+        if let Some((certificate, key)) = &self.identity {
+            flags.push(("--nats-tls-cert", certificate.display().to_string()));
+            flags.push(("--nats-tls-key", key.display().to_string()));
+        }
         flags.extend(
             self.inbox("host")
                 .map(|inbox| ("--nats-inbox-prefix", inbox)),
@@ -135,6 +141,10 @@ impl Access {
             self.authority()
                 .map(|authority| ("--nats-tls-ca-file", authority)),
         );
+        if let Some((certificate, key)) = &self.identity {
+            flags.push(("--nats-tls-cert-file", certificate.display().to_string()));
+            flags.push(("--nats-tls-key-file", key.display().to_string()));
+        }
         flags.extend(
             self.inbox("wadm")
                 .map(|inbox| ("--nats-inbox-prefix", inbox)),
@@ -165,6 +175,13 @@ impl Access {
         if let Some(authority) = self.authority() {
             variables.push(("WASH_CTL_TLS_CA_FILE", authority.clone()));
             variables.push(("WASH_RPC_TLS_CA_FILE", authority));
+        }
+        if let Some((certificate, key)) = &self.identity {
+            let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
+            variables.push(("WASH_CTL_TLS_CERT_FILE", certificate.clone()));
+            variables.push(("WASH_CTL_TLS_KEY_FILE", key.clone()));
+            variables.push(("WASH_RPC_TLS_CERT_FILE", certificate));
+            variables.push(("WASH_RPC_TLS_KEY_FILE", key));
         }
         if let Some(inbox) = self.inbox("wash") {
             variables.push(("WASH_NATS_INBOX_PREFIX", inbox));
@@ -202,10 +219,14 @@ impl Access {
             Who::Nkey(seed) => options.nkey(seed.clone()),
             Who::Credentials(file) => options.credentials_file(file).await?,
         };
-        Ok(match &self.authority {
+        let options = match &self.authority {
             Some(file) => options
                 .add_root_certificates(file.clone())
                 .require_tls(true),
+            None => options,
+        };
+        Ok(match self.identity.clone() {
+            Some((certificate, key)) => options.add_client_certificate(certificate, key),
             None => options,
         })
     }

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod lattice;
+pub mod operator;
 pub mod process;
 pub mod servers;
 pub mod standin;
@@ -12,6 +13,7 @@ pub mod wait;
 
 pub use access::{Access, Who};
 pub use lattice::{HostProcess, Lattice};
+pub use operator::{Operator, Permissions};
 pub use process::Process;
 pub use servers::{Nats, Redis, Registry};
 pub use wait::{eventually, until};

@@ -1,14 +1,15 @@
 //! Host, wadm and wash reach a NATS server in every way that it can ask who they are, and say what to
 //! do when it does not let them in.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use harness::lattice::http_answers;
-use harness::{Access, Lattice, Nats, Process, Who, eventually, program, repository};
+use harness::{
+    Access, Lattice, Nats, Operator, Permissions, Process, Who, eventually, program, repository,
+};
 use nkeys::KeyPair;
-use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -28,6 +29,13 @@ const UNTRUSTED: Advice = Advice {
     host: "--nats-tls-ca",
     wadm: "--nats-tls-ca-file",
     wash: "--ctl-tls-ca-file",
+};
+
+/// What they say when it asks for a certificate of theirs.
+const UNKNOWN: Advice = Advice {
+    host: "--nats-tls-cert",
+    wadm: "--nats-tls-cert-file",
+    wash: "--ctl-tls-cert-file",
 };
 
 /// The option that each program names.
@@ -116,7 +124,8 @@ fn plain(who: &str, said: &str, words: &[&str], secrets: &[&str]) {
     }
 }
 
-/// A server's certificate and key for loopback, and the private authority that signed it.
+/// Certificates and keys of a server on loopback and of the parts, and the private authority that
+/// signed them.
 struct Certificates {
     folder: TempDir,
 }
@@ -138,6 +147,11 @@ impl Certificates {
         std::fs::write(folder.path().join("ca.pem"), authority.pem())?;
         std::fs::write(folder.path().join("server.pem"), server.pem())?;
         std::fs::write(folder.path().join("key.pem"), key.serialize_pem())?;
+        let key = KeyPair::generate()?;
+        let part =
+            CertificateParams::new(Vec::new())?.signed_by(&key, &authority, &authority_key)?;
+        std::fs::write(folder.path().join("part.pem"), part.pem())?;
+        std::fs::write(folder.path().join("part-key.pem"), key.serialize_pem())?;
         Ok(Self { folder })
     }
 
@@ -145,9 +159,17 @@ impl Certificates {
         self.folder.path().join("ca.pem")
     }
 
-    fn config(&self) -> String {
+    /// What the parts show to a server that asks for a certificate.
+    fn part(&self) -> (PathBuf, PathBuf) {
+        let folder = self.folder.path();
+        (folder.join("part.pem"), folder.join("part-key.pem"))
+    }
+
+    fn config(&self, more: &str) -> String {
         let folder = self.folder.path().display();
-        format!("tls {{ cert_file: \"{folder}/server.pem\", key_file: \"{folder}/key.pem\" }}\n")
+        format!(
+            "tls {{ cert_file: \"{folder}/server.pem\", key_file: \"{folder}/key.pem\"{more} }}\n"
+        )
     }
 }
 
@@ -158,8 +180,25 @@ async fn tls_with_a_private_authority() -> anyhow::Result<()> {
         authority: Some(certificates.authority()),
         ..Access::default()
     };
-    let nats = works(server(certificates.config(), access).await?).await?;
+    let nats = works(server(certificates.config(""), access).await?).await?;
     says(nats, Access::default(), &UNTRUSTED, &[]).await
+}
+
+#[tokio::test]
+async fn tls_with_certificates_on_both_sides() -> anyhow::Result<()> {
+    let certificates = Certificates::new()?;
+    let authority = certificates.authority();
+    let asks = format!(", ca_file: \"{}\", verify: true", authority.display());
+    let without = Access {
+        authority: Some(authority),
+        ..Access::default()
+    };
+    let access = Access {
+        identity: Some(certificates.part()),
+        ..without.clone()
+    };
+    let nats = works(server(certificates.config(&asks), access).await?).await?;
+    says(nats, without, &UNKNOWN, &[]).await
 }
 
 #[tokio::test]
@@ -169,7 +208,7 @@ async fn tls_with_a_server_that_another_authority_signed() -> anyhow::Result<()>
         authority: Some(other.authority()),
         ..Access::default()
     };
-    let nats = server(certificates.config(), Access::default()).await?;
+    let nats = server(certificates.config(""), Access::default()).await?;
     says(nats, access, &UNTRUSTED, &[]).await
 }
 
@@ -216,88 +255,21 @@ async fn nkeys_of_users() -> anyhow::Result<()> {
     .await
 }
 
-/// Claims as NATS reads them, signed.
-fn token(issuer: &KeyPair, subject: &KeyPair, name: &str, nats: &Value) -> anyhow::Result<String> {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-    let header = json!({"typ": "JWT", "alg": "ed25519-nkey"});
-    let claims = json!({
-        "jti": uuid::Uuid::new_v4().simple().to_string(),
-        "iat": 1_700_000_000,
-        "iss": issuer.public_key(),
-        "sub": subject.public_key(),
-        "name": name,
-        "nats": nats,
-    });
-    let text = [header, claims].map(|part| BASE64.encode(part.to_string()));
-    let text = text.join(".");
-    let signature = issuer.sign(text.as_bytes())?;
-    Ok(format!("{text}.{}", BASE64.encode(signature)))
-}
-
-/// An operator with an account that has JetStream; users come from it.
-struct Operator {
-    account: KeyPair,
-    config: String,
-}
-
-impl Operator {
-    fn new() -> anyhow::Result<Self> {
-        let operator = KeyPair::new_operator();
-        let (account, system) = (KeyPair::new_account(), KeyPair::new_account());
-        let limits = json!({
-            "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true,
-            "conn": -1, "leaf": -1,
-        });
-        let mut with_storage = limits.clone();
-        for key in ["mem_storage", "disk_storage", "streams", "consumer"] {
-            with_storage[key] = json!(-1);
-        }
-        let of_account = |limits: Value| json!({"limits": limits, "type": "account", "version": 2});
-        let itself = json!({"type": "operator", "version": 2});
-        let config = format!(
-            "operator: {operator_token}\nsystem_account: {system_key}\nresolver: MEMORY\n\
-             resolver_preload: {{ {key}: {account_token}, {system_key}: {system_token} }}\n",
-            operator_token = token(&operator, &operator, "operator", &itself)?,
-            key = account.public_key(),
-            account_token = token(&operator, &account, "lattice", &of_account(with_storage))?,
-            system_key = system.public_key(),
-            system_token = token(&operator, &system, "system", &of_account(limits))?,
-        );
-        Ok(Self { account, config })
-    }
-
-    /// Writes a credentials file; its path and the seed in it.
-    fn credentials(&self, folder: &Path, name: &str) -> anyhow::Result<(PathBuf, String)> {
-        let user = KeyPair::new_user();
-        let all = json!({
-            "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1, "type": "user", "version": 2,
-        });
-        let token = token(&self.account, &user, name, &all)?;
-        let seed = user.seed()?;
-        let file = folder.join(format!("{name}.creds"));
-        let text = format!(
-            "-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n\
-             -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
-        );
-        std::fs::write(&file, text)?;
-        Ok((file, seed))
-    }
-}
-
 #[tokio::test]
 async fn credentials_files_of_an_operator() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let (operator, other) = (Operator::new()?, Operator::new()?);
-    let who = |name: &str| Ok::<_, anyhow::Error>(operator.credentials(folder.path(), name)?.0);
+    let all = Permissions::default();
+    let who =
+        |name: &str| Ok::<_, anyhow::Error>(operator.credentials(folder.path(), name, &all)?.0);
     let access = Access {
         host: Who::Credentials(who("host")?),
         wadm: Who::Credentials(who("wadm")?),
         wash: Who::Credentials(who("wash")?),
         ..Access::default()
     };
-    let nats = works(server(operator.config.clone(), access).await?).await?;
-    let (file, seed) = other.credentials(folder.path(), "stranger")?;
+    let nats = works(server(operator.config(), access).await?).await?;
+    let (file, seed) = other.credentials(folder.path(), "stranger", &all)?;
     says(
         nats,
         Access::all(Who::Credentials(file)),
@@ -316,6 +288,10 @@ async fn a_file_that_is_not_there_is_named() -> anyhow::Result<()> {
         Access::all(Who::Credentials(missing.clone())),
         Access {
             authority: Some(missing.clone()),
+            ..Access::default()
+        },
+        Access {
+            identity: Some((missing.clone(), missing.clone())),
             ..Access::default()
         },
     ] {

@@ -48,6 +48,22 @@ pub struct ConnectOptions {
     /// Certificates to trust beside the system's
     #[arg(long, env = "WASH_CTL_TLS_CA_FILE", value_name = "FILE")]
     pub ctl_tls_ca_file: Option<PathBuf>,
+    /// Our certificate, for a server that asks for one
+    #[arg(
+        long,
+        env = "WASH_CTL_TLS_CERT_FILE",
+        value_name = "FILE",
+        requires = "ctl_tls_key_file"
+    )]
+    pub ctl_tls_cert_file: Option<PathBuf>,
+    /// The key of that certificate
+    #[arg(
+        long,
+        env = "WASH_CTL_TLS_KEY_FILE",
+        value_name = "FILE",
+        requires = "ctl_tls_cert_file"
+    )]
+    pub ctl_tls_key_file: Option<PathBuf>,
     /// Start TLS before the server's greeting
     #[arg(long, env = "WASH_CTL_TLS_FIRST", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub ctl_tls_first: Option<bool>,
@@ -82,6 +98,8 @@ pub struct Target {
     pub auth: Auth,
     /// Certificates to trust beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Our certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
     /// TLS before the greeting.
     pub tls_first: bool,
     /// First part of the subjects on which answers arrive.
@@ -169,8 +187,9 @@ impl Advice for ConnectError {
                     .into()
             }
             Self::Tls { .. } => {
-                "name the certificate authority with --ctl-tls-ca-file (for calls: --rpc-ca-file); add --ctl-tls-first \
-                 if the server asks for it"
+                "name the certificate authority with --ctl-tls-ca-file (for calls: --rpc-ca-file), and where the \
+                 server asks for it, add --ctl-tls-first, or a certificate of ours with --ctl-tls-cert-file and \
+                 --ctl-tls-key-file"
                     .into()
             }
             Self::BadAddress(_) => "write it as HOST, or nats://HOST:PORT".into(),
@@ -187,6 +206,21 @@ impl Advice for ConnectError {
             Self::File { .. } => Exit::Failed,
         }
     }
+}
+
+/// A file that is not there would show as trouble with TLS, without its name.
+fn readable(
+    what: &'static str,
+    options: &'static str,
+    path: &std::path::Path,
+) -> Result<(), ConnectError> {
+    let opened = std::fs::File::open(path);
+    opened.map(|_| ()).map_err(|source| ConnectError::File {
+        what,
+        options,
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// A literal, or the content of the file it names.
@@ -281,6 +315,11 @@ impl ConnectOptions {
                 .ctl_tls_ca_file
                 .clone()
                 .or_else(|| context.ctl_tls_ca_file.clone()),
+            identity: self
+                .ctl_tls_cert_file
+                .clone()
+                .zip(self.ctl_tls_key_file.clone())
+                .or_else(|| context.ctl_tls_identity()),
             tls_first: self
                 .ctl_tls_first
                 .or(context.ctl_tls_first)
@@ -329,16 +368,19 @@ impl Target {
             options = options.custom_inbox_prefix(prefix);
         }
         if let Some(path) = &self.ca_file {
-            std::fs::File::open(path).map_err(|source| ConnectError::File {
-                what: "file of certificate authorities",
-                options: "--ctl-tls-ca-file or WASH_CTL_TLS_CA_FILE (for calls: --rpc-ca-file or \
-                          WASH_RPC_TLS_CA_FILE)",
-                path: path.clone(),
-                source,
-            })?;
+            let given_by = "--ctl-tls-ca-file or WASH_CTL_TLS_CA_FILE (for calls: --rpc-ca-file or \
+                            WASH_RPC_TLS_CA_FILE)";
+            readable("file of certificate authorities", given_by, path)?;
             options = options.add_root_certificates(path.clone());
         }
-        if self.ca_file.is_some() || self.url.starts_with("tls:") {
+        if let Some((certificate, key)) = &self.identity {
+            let given_by = "--ctl-tls-cert-file and --ctl-tls-key-file (for calls: --rpc-cert-file and \
+                            --rpc-key-file)";
+            readable("certificate", given_by, certificate)?;
+            readable("key of the certificate", given_by, key)?;
+            options = options.add_client_certificate(certificate.clone(), key.clone());
+        }
+        if self.ca_file.is_some() || self.identity.is_some() || self.url.starts_with("tls:") {
             options = options.require_tls(true);
         }
         if self.tls_first {

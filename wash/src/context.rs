@@ -36,6 +36,12 @@ pub struct Context {
     pub ctl_tls_ca_file: Option<PathBuf>,
     /// TLS before the server's greeting.
     pub ctl_tls_first: Option<bool>,
+    /// Ours: the certificate for a server that asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ctl_tls_cert_file: Option<PathBuf>,
+    /// Ours: the key of that certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ctl_tls_key_file: Option<PathBuf>,
     /// The lattice.
     #[serde(alias = "lattice_prefix")]
     pub lattice: String,
@@ -60,6 +66,12 @@ pub struct Context {
     pub rpc_tls_ca_file: Option<PathBuf>,
     /// TLS before the server's greeting.
     pub rpc_tls_first: Option<bool>,
+    /// Ours: the certificate for a server that asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rpc_tls_cert_file: Option<PathBuf>,
+    /// Ours: the key of that certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rpc_tls_key_file: Option<PathBuf>,
 }
 
 impl Default for Context {
@@ -75,6 +87,8 @@ impl Default for Context {
             ctl_timeout: 2000,
             ctl_tls_ca_file: None,
             ctl_tls_first: None,
+            ctl_tls_cert_file: None,
+            ctl_tls_key_file: None,
             lattice: "default".into(),
             js_domain: None,
             nats_inbox_prefix: None,
@@ -86,7 +100,25 @@ impl Default for Context {
             rpc_timeout: 2000,
             rpc_tls_ca_file: None,
             rpc_tls_first: None,
+            rpc_tls_cert_file: None,
+            rpc_tls_key_file: None,
         }
+    }
+}
+
+impl Context {
+    /// Our certificate and its key, for control requests.
+    pub fn ctl_tls_identity(&self) -> Option<(PathBuf, PathBuf)> {
+        self.ctl_tls_cert_file
+            .clone()
+            .zip(self.ctl_tls_key_file.clone())
+    }
+
+    /// Our certificate and its key, for calls.
+    pub fn rpc_tls_identity(&self) -> Option<(PathBuf, PathBuf)> {
+        self.rpc_tls_cert_file
+            .clone()
+            .zip(self.rpc_tls_key_file.clone())
     }
 }
 

@@ -346,7 +346,7 @@ impl NatsOptions {
         let own = identity.iter().flat_map(|(cert, key)| [cert, key]);
         ca_files.iter().chain(own).try_for_each(readable)?;
         Ok(TlsSettings {
-            required: required || self.nats_tls_ca.is_some(),
+            required: required || self.nats_tls_ca.is_some() || identity.is_some(),
             ca_files,
             identity,
         })

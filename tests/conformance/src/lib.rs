@@ -40,14 +40,23 @@ impl Lab {
     /// # Errors
     /// When a program does not come up.
     pub async fn start(hosts: &[&[&str]]) -> Result<Self> {
-        let mut lattice = harness::Lattice::start().await?;
+        let lattice = harness::Lattice::start().await?;
         let nats = async_nats::connect(lattice.nats.url()).await?;
+        let mut lab = Self::on(lattice, nats).await?;
+        for labels in hosts {
+            lab.lattice.start_host(labels).await?;
+        }
+        Ok(lab)
+    }
+
+    /// Puts the published clients on a lattice, with a connection to its NATS.
+    ///
+    /// # Errors
+    /// When NATS does not let them listen.
+    pub async fn on(lattice: harness::Lattice, nats: async_nats::Client) -> Result<Self> {
         let name = proto::Lattice::new(lattice.name.clone())?;
         let subject = proto::subject::EventSubject::all(&name);
         let events = Record::start(&nats, subject).await?;
-        for labels in hosts {
-            lattice.start_host(labels).await?;
-        }
         let control = wasmcloud_control_interface::ClientBuilder::new(nats.clone())
             .lattice(lattice.name.clone())
             .timeout(Duration::from_secs(10))

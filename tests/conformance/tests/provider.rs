@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use conformance::{Lab, Record, Result, SETTLED, counter, pack};
-use harness::until;
+use harness::{Access, Lattice, Nats, Operator, Permissions, Who, until};
 use serde_json::Value;
 use wasmcloud_control_interface::Link;
 
@@ -40,7 +40,10 @@ fn link(
 
 impl Rig {
     async fn start() -> Result<Self> {
-        let lab = Lab::start(&[&[]]).await?;
+        Self::on(Lab::start(&[&[]]).await?).await
+    }
+
+    async fn on(lab: Lab) -> Result<Self> {
         let subject = format!("conformance.{}.{PROVIDER}", lab.lattice.name);
         let reports = Record::start(&lab.nats, subject).await?;
         let executable = PathBuf::from(env!("CARGO_BIN_EXE_memory-provider"));
@@ -206,6 +209,74 @@ async fn the_provider_serves_keyvalue_and_sends_requests_over_wrpc() -> Result {
     let answer = rig.ask("third", "GET", 3).await?;
     let body: Value = serde_json::from_str(answer["body"].as_str().unwrap_or_default())?;
     assert_eq!(body["count"], 2, "reading does not count");
+    Ok(())
+}
+
+/// A lattice on a NATS that knows everybody by JWT, with the permissions of
+/// `deploy/nats/lattice.conf`. The host hands its providers credentials of their own.
+async fn secured_lab() -> Result<Lab> {
+    let operator = Operator::new()?;
+    let mut lattice = Lattice::on(Nats::start_with(Some(operator.config())).await?)?;
+    lattice.name = "default".to_owned();
+    let folder = lattice.folder();
+    let part = |name: &str, permissions: &Permissions| {
+        operator
+            .credentials(folder, name, permissions)
+            .map(|(file, _)| file)
+    };
+    let host = part("host", &Permissions::of_the_config("host")?)?;
+    let wash = part("wash", &Permissions::of_the_config("wash")?)?;
+    let everything = part("test", &Permissions::default())?;
+    let mut provider = Permissions::of_the_config("provider")?;
+    // Its reports to this test. The host may not publish there, so they come by the provider's own
+    // credentials.
+    provider.publish.push("conformance.>".to_owned());
+    let provider = part("provider", &provider)?.display().to_string();
+    lattice.nats.set_access(Access {
+        host: Who::Credentials(host),
+        wash: Who::Credentials(wash),
+        own_inboxes: true,
+        ..Access::default()
+    });
+    let nats = async_nats::ConnectOptions::with_credentials_file(everything)
+        .await?
+        .connect(lattice.nats.url())
+        .await?;
+    let more = ["--provider-nats-creds", provider.as_str()];
+    lattice.start_host_with(&[], &more).await?;
+    Lab::on(lattice, nats).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_provider_works_with_the_permissions_of_a_provider() -> Result {
+    let rig = Rig::on(secured_lab().await?).await?;
+    rig.report("started", 1).await?;
+    rig.lab
+        .event("health_check_passed", |data| {
+            data["provider_id"] == PROVIDER
+        })
+        .await?;
+    rig.start_component().await?;
+    let config = HashMap::from([("bucket".to_owned(), "b".to_owned())]);
+    rig.lab.control.put_config("mem-link", config).await?;
+    let store = link(COMPONENT, PROVIDER, "keyvalue", &["store", "atomics"]);
+    rig.put(store.target_config(vec!["mem-link".into()]))
+        .await?;
+    rig.report("linked as target", 1).await?;
+    // The provider calls the component, and that the provider.
+    let answer = rig.ask("first", "POST", 1).await?;
+    assert_eq!(answer["status"], 200, "{answer}");
+    let stopped = rig
+        .lab
+        .control
+        .stop_provider(rig.lab.host(0), PROVIDER)
+        .await?;
+    assert!(stopped.succeeded(), "{}", stopped.message());
+    rig.lab
+        .event("provider_stopped", |data| data["provider_id"] == PROVIDER)
+        .await?;
+    let log = rig.lab.lattice.nats.log();
+    assert!(!log.contains("Violation"), "{log}");
     Ok(())
 }
 

@@ -79,6 +79,22 @@ pub struct RpcOptions {
     /// Certificates to trust beside the system's
     #[arg(long, env = "WASH_RPC_TLS_CA_FILE", value_name = "FILE")]
     pub rpc_ca_file: Option<PathBuf>,
+    /// Our certificate, for a server that asks for one
+    #[arg(
+        long,
+        env = "WASH_RPC_TLS_CERT_FILE",
+        value_name = "FILE",
+        requires = "rpc_key_file"
+    )]
+    pub rpc_cert_file: Option<PathBuf>,
+    /// The key of that certificate
+    #[arg(
+        long,
+        env = "WASH_RPC_TLS_KEY_FILE",
+        value_name = "FILE",
+        requires = "rpc_cert_file"
+    )]
+    pub rpc_key_file: Option<PathBuf>,
     /// First part of the subjects on which answers arrive [default: _INBOX]
     #[arg(long, env = "WASH_NATS_INBOX_PREFIX", value_parser = proto::subject::inbox::prefix, value_name = "PREFIX")]
     pub nats_inbox_prefix: Option<String>,
@@ -132,6 +148,11 @@ impl RpcOptions {
                 .rpc_ca_file
                 .clone()
                 .or_else(|| context.rpc_tls_ca_file.clone()),
+            identity: self
+                .rpc_cert_file
+                .clone()
+                .zip(self.rpc_key_file.clone())
+                .or_else(|| context.rpc_tls_identity()),
             tls_first: context.rpc_tls_first.unwrap_or(false),
             inbox_prefix: self
                 .nats_inbox_prefix

@@ -44,6 +44,7 @@ impl Readiness {
                 url: plan.url.clone(),
                 auth: auth.unwrap_or(Auth::None),
                 ca_file: passed.tls_ca_file.clone().filter(|_| passed.ctl_tls),
+                identity: None,
                 inbox_prefix: None,
                 tls_first: false,
                 timeout: Duration::from_secs(1),
