@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use fs2::FileExt as _;
 
+use crate::cache::CacheDir;
+
 /// Hosts of one lattice that may share a machine without naming their directories.
 const SLOTS: usize = 64;
 
@@ -62,8 +64,8 @@ impl DataDir {
     }
 
     /// Where artifacts and compiled code are.
-    pub fn cache(&self) -> &Path {
-        &self.cache
+    pub fn cache(&self) -> CacheDir {
+        CacheDir::new(&self.cache)
     }
 
     fn free(base: &Path) -> Result<Self, DataDirError> {
@@ -137,6 +139,6 @@ mod tests {
         let first = DataDir::free(dir.path()).expect("free");
         let second = DataDir::free(dir.path()).expect("free");
         assert_ne!(first.path(), second.path());
-        assert_eq!(first.cache(), second.cache());
+        assert_eq!(first.cache().images(), second.cache().images());
     }
 }

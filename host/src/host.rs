@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
+use crate::cache::Trimmer;
 use crate::capability::{Builtins, HttpIngress, Remote};
 use crate::datadir::DataDir;
 use crate::directory::Directory;
@@ -171,6 +172,12 @@ impl Host {
         self.tasks.start(parts.configs.follow());
         self.tasks.start(Wiring(self.workloads.clone()));
         self.tasks.start(Rotation(self.workloads.clone()));
+        self.tasks.start(Trimmer {
+            cache: self._dir.cache(),
+            limit: options.cache_limit,
+            data_dir: self._dir.path().to_owned(),
+            workloads: self.workloads.clone(),
+        });
         self.tasks.start(Saver {
             workloads: self.workloads.clone(),
             file,
@@ -345,7 +352,7 @@ fn parts(options: &HostOptions, dir: &DataDir, shared: Shared) -> Result<Parts, 
     } = shared;
     let builtins = Builtins::standard();
     let runtime = RuntimeOptions {
-        cache_dir: Some(dir.cache().join("compiled")),
+        cache_dir: Some(dir.cache().compiled()),
         max_memory_bytes: options.max_linear_memory_bytes,
         max_execution_time: options.max_execution_time_ms,
         max_component_bytes: options.max_component_size_bytes,
@@ -363,7 +370,7 @@ fn parts(options: &HostOptions, dir: &DataDir, shared: Shared) -> Result<Parts, 
             options.policy_topic.clone(),
             options.policy_timeout_ms,
         ),
-        fetcher: Fetcher::new(options.fetch_options(), &dir.cache().join("oci"))?,
+        fetcher: Fetcher::new(options.fetch_options(), &dir.cache().images())?,
         runtime: Runtime::new(runtime, builtins.capabilities())?,
         builtins,
         map_images: options.builtin_images == Switch::On,

@@ -3,6 +3,7 @@
 //! [`run`] is the whole program; `wash host` calls it, too.
 
 mod admin;
+mod cache;
 pub mod capability;
 mod datadir;
 pub mod directory;

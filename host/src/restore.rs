@@ -36,20 +36,8 @@ pub struct Restoring {
 impl Restoring {
     /// Decides, and does it.
     pub async fn run(self) {
-        if self.saved.is_empty() || self.mode == Restore::Never {
-            return;
-        }
-        let reason = match self.mode {
-            Restore::Always => "always asked for",
-            _ if !self.joined().await => "the lattice is out of reach",
-            _ if self.saved.has_mark(MANAGED_BY, MANAGER) && !self.controller_answers().await => {
-                "no controller answers"
-            }
-            _ => {
-                return tracing::info!(
-                    "starting empty: the lattice is there and decides what runs here"
-                );
-            }
+        let Some(reason) = self.reason().await else {
+            return self.workloads.forgo_restore();
         };
         let (components, providers) = self.saved.count();
         tracing::info!(
@@ -59,6 +47,30 @@ impl Restoring {
             "bringing back what ran here before"
         );
         self.workloads.restore(self.saved);
+    }
+
+    /// Why this host helps itself, if it does.
+    async fn reason(&self) -> Option<&'static str> {
+        if self.saved.is_empty() || self.mode == Restore::Never {
+            return None;
+        }
+        if self.mode == Restore::Always {
+            return Some("always asked for");
+        }
+        if !self.joined().await {
+            return Some("the lattice is out of reach");
+        }
+        let managed = self.saved.has_mark(MANAGED_BY, MANAGER);
+        if managed && !self.controller_answers().await && !self.controller_commands() {
+            return Some("no controller answers");
+        }
+        tracing::info!("starting empty: the lattice is there and decides what runs here");
+        None
+    }
+
+    /// A controller that commands this host is there, whether it answered or not.
+    fn controller_commands(&self) -> bool {
+        self.workloads.inventory(|now| now.has_heard_controller())
     }
 
     async fn joined(&self) -> bool {

@@ -197,6 +197,11 @@ impl Inventory {
         Ok(())
     }
 
+    /// True once a controller in charge has commanded this host.
+    pub fn has_heard_controller(&self) -> bool {
+        self.term > 0
+    }
+
     /// Moves to the next state; the effects are to be carried out in order.
     pub fn apply(&mut self, command: Command) -> Vec<Effect> {
         match command {

@@ -134,6 +134,9 @@ impl Bucket {
     }
 }
 
+/// The revision of what the host's own disk remembers: older than anything in a bucket.
+pub(super) const FROM_DISK: u64 = 0;
+
 /// What takes a bucket's content in.
 pub trait Sink: Send + Sync + 'static {
     /// What following it is called in the log.

@@ -8,7 +8,7 @@ use proto::record::SecretReference;
 use proto::subject::bucket;
 use tokio::sync::watch;
 
-use super::bucket::{Bucket, BucketError, Sink};
+use super::bucket::{Bucket, BucketError, FROM_DISK, Sink};
 use super::{Connection, Follow};
 
 /// Text values by key.
@@ -88,11 +88,15 @@ impl Configs {
         values.iter().filter_map(text).collect()
     }
 
-    /// Takes what the host's own disk remembers; the bucket's values replace it later.
+    /// Takes what the host's own disk remembers, unless the bucket was read: it knows better, and
+    /// what it does not hold is gone.
     pub fn restore(&self, saved: BTreeMap<String, String>) {
         let mut values = self.lock();
+        if *self.0.ready.borrow() {
+            return;
+        }
         for (key, value) in saved {
-            values.entry(key).or_insert((0, value.into_bytes()));
+            values.entry(key).or_insert((FROM_DISK, value.into_bytes()));
         }
         drop(values);
         self.0.changed.send_modify(|number| *number += 1);
@@ -228,7 +232,15 @@ impl Sink for Configs {
     }
 
     fn current(&self) {
+        let mut values = self.lock();
+        let before = values.len();
+        values.retain(|_, (revision, _)| *revision != FROM_DISK);
+        let changed = values.len() != before;
         self.0.ready.send_replace(true);
+        drop(values);
+        if changed {
+            self.0.changed.send_modify(|number| *number += 1);
+        }
     }
 }
 

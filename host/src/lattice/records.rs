@@ -14,7 +14,7 @@ use proto::record::{ClaimsRecord, ComponentRecord};
 use proto::subject::{RecordKey, bucket};
 use tokio::sync::watch;
 
-use super::bucket::{Bucket, BucketError, Sink};
+use super::bucket::{Bucket, BucketError, FROM_DISK, Sink};
 use super::{Connection, Follow, Turns};
 
 /// How often a write is tried again after somebody else wrote first.
@@ -152,11 +152,15 @@ impl Records {
             .collect()
     }
 
-    /// Takes what the host's own disk remembers; the bucket's records replace it later.
+    /// Takes what the host's own disk remembers, unless the bucket was read: it knows better, and
+    /// what it does not hold is gone.
     pub fn restore(&self, saved: BTreeMap<ComponentId, ComponentRecord>) {
         let mut state = self.lock();
+        if *self.0.ready.borrow() {
+            return;
+        }
         for (id, record) in saved {
-            state.components.entry(id).or_insert((0, record));
+            state.components.entry(id).or_insert((FROM_DISK, record));
         }
         drop(state);
         self.0.changed.send_modify(|number| *number += 1);
@@ -405,7 +409,17 @@ impl Sink for Records {
     }
 
     fn current(&self) {
+        let mut state = self.lock();
+        let before = state.components.len();
+        state
+            .components
+            .retain(|_, (revision, _)| *revision != FROM_DISK);
+        let changed = state.components.len() != before;
         self.0.ready.send_replace(true);
+        drop(state);
+        if changed {
+            self.0.changed.send_modify(|number| *number += 1);
+        }
     }
 }
 

@@ -26,6 +26,7 @@ use oci_distribution::manifest::{OciDescriptor, OciImageManifest};
 pub use error::{FetchError, RegistryError, chain as error_chain};
 pub use image::{Image, Mirror, MirrorError};
 pub use settings::{Credential, FetchOptions};
+pub use store::{files as cached_files, forget_gone};
 
 use manifest::Manifest;
 use registry::Registry;
@@ -178,6 +179,33 @@ impl Fetcher {
             .assemble(reference, &image, &manifest, kind)
             .await
             .ok()
+    }
+
+    /// The digests of all that is on disk of an image: its manifests and its layers.
+    pub async fn digests(&self, reference: &str) -> Vec<String> {
+        let Ok(Image::Oci(image)) = Image::parse(reference) else {
+            return Vec::new();
+        };
+        let store = &self.inner.store;
+        let first = match image.digest() {
+            Some(digest) => Some(digest.to_owned()),
+            None => store.recall(&image.whole()).await,
+        };
+        let Some(first) = first else {
+            return Vec::new();
+        };
+        let mut digests = vec![first.clone()];
+        if let Some(manifest) = store.manifest(&first).await {
+            let image = manifest.image().ok();
+            digests.extend(
+                image
+                    .into_iter()
+                    .flat_map(|image| image.layers)
+                    .map(|layer| layer.digest),
+            );
+            digests.push(manifest.digest);
+        }
+        digests
     }
 
     fn pull(&self, reference: &str, kind: ArtifactKind) -> Pull {

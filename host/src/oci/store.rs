@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
 use super::manifest::Manifest;
+use crate::cache::{Entry, touch};
 
 /// `sha256:…` of some bytes.
 pub fn digest_of(bytes: &[u8]) -> String {
@@ -27,6 +28,36 @@ pub fn is_digest(text: &str) -> bool {
 /// A content-addressed directory. Files appear whole or not at all.
 pub struct Store {
     dir: PathBuf,
+}
+
+/// Every blob in the store of a directory.
+pub fn files(dir: &Path) -> Vec<Entry> {
+    let blobs = std::fs::read_dir(dir.join("blobs/sha256"));
+    let entry = |file: std::fs::DirEntry| {
+        let digest = format!("sha256:{}", file.file_name().to_str()?);
+        Entry::read(digest, file.path())
+    };
+    let blobs = blobs.into_iter().flatten().flatten();
+    blobs.filter_map(entry).collect()
+}
+
+/// Forgets what references meant whose content is gone.
+pub fn forget_gone(dir: &Path) {
+    let references = std::fs::read_dir(dir.join("refs"));
+    for file in references.into_iter().flatten().flatten() {
+        let seen = std::fs::read(file.path())
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<Seen>(&bytes).ok());
+        let blobs = dir.join("blobs/sha256");
+        let is_there = seen.is_some_and(|seen| {
+            blobs
+                .join(seen.digest.trim_start_matches("sha256:"))
+                .exists()
+        });
+        if !is_there {
+            let _ = std::fs::remove_file(file.path());
+        }
+    }
 }
 
 /// What a reference meant when it was last seen.
@@ -107,7 +138,10 @@ impl Store {
         let path = self.blob_path(digest);
         let expected = digest.to_owned();
         let check = move || match hash_file(&path) {
-            Ok(actual) if actual == expected => true,
+            Ok(actual) if actual == expected => {
+                touch(&path);
+                true
+            }
             Ok(actual) => {
                 tracing::warn!(path = %path.display(), actual, "cached content is damaged; fetching it again");
                 let _ = std::fs::remove_file(&path);
@@ -127,7 +161,10 @@ impl Store {
         if !is_digest(&digest) {
             return None;
         }
-        let bytes = tokio::fs::read(self.blob_path(&digest)).await.ok()?;
+        let path = self.blob_path(&digest);
+        let bytes = tokio::fs::read(&path).await.ok()?;
+        // A failure to note the use is logged there.
+        let _ = tokio::task::spawn_blocking(move || touch(&path)).await;
         (digest_of(&bytes) == digest).then(|| Manifest {
             bytes: bytes.into(),
             digest,

@@ -131,6 +131,11 @@ pub struct HostOptions {
     #[arg(long, env = "LATTICE_CACHE_DIR")]
     pub cache_dir: Option<PathBuf>,
 
+    /// How much the cache may hold, e.g. `500MiB`; what was not used for longest goes first, what runs or would be
+    /// brought back stays. `0` for no limit
+    #[arg(long, env = "LATTICE_CACHE_LIMIT", default_value = "10GiB", value_parser = bytes)]
+    pub cache_limit: u64,
+
     /// When to bring back what ran here before, from the data directory
     #[arg(long, env = "LATTICE_RESTORE", value_enum, default_value = "auto")]
     pub restore: Restore,
@@ -415,4 +420,30 @@ fn duration(text: &str) -> Result<Duration, String> {
         .checked_mul(factor)
         .map(Duration::from_secs)
         .ok_or_else(|| "that is too long".into())
+}
+
+/// Reads `500MiB`, `10GiB`, `4KiB` or a plain number of bytes.
+fn bytes(text: &str) -> Result<u64, String> {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "a size such as `500MiB` or `10GiB` is needed".to_owned())?;
+    let factor: u64 = match unit {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => {
+            return Err(format!(
+                "unknown unit `{unit}`: use `KiB`, `MiB`, `GiB` or `TiB`"
+            ));
+        }
+    };
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| "that is too much".into())
 }

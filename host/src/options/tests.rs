@@ -312,3 +312,14 @@ fn passwords_are_not_shown_in_help() {
     assert!(help.contains("--oci-password"));
     assert!(!format!("{:?}", parse(&["--oci-user", "u"]).fetch_options()).contains("hunter2"));
 }
+
+#[test]
+fn sizes_have_units() {
+    assert_eq!(parse(&[]).cache_limit, 10 << 30);
+    for (text, bytes) in [("0", 0), ("4096", 4096), ("500MiB", 500 << 20)] {
+        assert_eq!(parse(&["--cache-limit", text]).cache_limit, bytes, "{text}");
+    }
+    for text in ["10GB", "much", "-1", "99999999TiB"] {
+        assert!(!refused(&["--cache-limit", text]).is_empty(), "{text}");
+    }
+}

@@ -249,7 +249,7 @@ pub fn cache_name(image_ref: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use nkeys::KeyPair;
@@ -260,11 +260,15 @@ mod tests {
     const BODY: &[u8] = b"#!/bin/sh\n";
 
     fn token(hash: &str, expires: Option<u64>) -> String {
+        token_for("x-y", hash, expires)
+    }
+
+    fn token_for(target: &str, hash: &str, expires: Option<u64>) -> String {
         let mut said = Provider {
             vendor: "test".into(),
             ..Provider::default()
         };
-        said.target_hashes = BTreeMap::from([("x-y".to_owned(), hash.to_owned())]);
+        said.target_hashes = BTreeMap::from([(target.to_owned(), hash.to_owned())]);
         let mut claims = Claims::new(KeyPair::new_service().public_key(), 1, said);
         claims.expires = expires;
         claims.encode(&KeyPair::new_account()).unwrap()
@@ -286,6 +290,14 @@ mod tests {
             tar.append(&header, *body).unwrap();
         }
         tar.into_inner().unwrap()
+    }
+
+    /// A signed archive with this executable for this machine.
+    pub(crate) fn archive_of(body: &[u8]) -> Vec<u8> {
+        let target = this_target();
+        let token = token_for(&target, &hex::encode_upper(Sha256::digest(body)), None);
+        let name = format!("{target}.bin");
+        par(&[("claims.jwt", token.as_bytes()), (&name, body)])
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {

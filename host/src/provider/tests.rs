@@ -17,7 +17,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// A provider that writes down what it was started with: `{dir}/start.{n}`, its number and its
 /// environment; then waits.
-const SCRIPT: &str = r#"#!/bin/sh
+pub(crate) const SCRIPT: &str = r#"#!/bin/sh
 dir=${0%/*}
 n=$(/bin/ls "$dir" | /bin/grep -c '^start\.')
 /usr/bin/env > "$dir/env"

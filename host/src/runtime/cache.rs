@@ -11,6 +11,13 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::cache::{Entry, touch};
+
+/// How the names of compiled code end.
+const CODE: &str = "cwasm";
+/// How the names of its hashes end.
+const HASH: &str = "sha256";
+
 /// A folder of compiled code that fits one engine.
 pub(super) struct Cache {
     dir: PathBuf,
@@ -36,7 +43,10 @@ impl Cache {
             return None;
         }
         match load_checked(engine, &path) {
-            Ok(component) => Some(component),
+            Ok(component) => {
+                touch(&path);
+                Some(component)
+            }
             Err(reason) => {
                 tracing::warn!(
                     digest,
@@ -66,12 +76,39 @@ impl Cache {
     fn path(&self, digest: &str) -> Option<PathBuf> {
         let hash = digest.strip_prefix("sha256:")?;
         let plain = hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
-        plain.then(|| self.dir.join(format!("{hash}.cwasm")))
+        plain.then(|| self.dir.join(format!("{hash}.{CODE}")))
     }
 }
 
+/// All compiled code under `root`, of this engine and of others.
+pub fn files(root: &Path) -> Vec<Entry> {
+    let entry = |path: PathBuf| {
+        let digest = format!("sha256:{}", path.file_stem()?.to_str()?);
+        let is_code = path.extension().is_some_and(|kind| kind == CODE);
+        is_code.then(|| Entry::read(digest, path)).flatten()
+    };
+    all(root).filter_map(entry).collect()
+}
+
+/// Forgets the hashes of code that is gone.
+pub fn forget_gone(root: &Path) {
+    for path in all(root) {
+        let is_hash = path.extension().is_some_and(|kind| kind == HASH);
+        if is_hash && !path.with_extension(CODE).exists() {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn all(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let engines = std::fs::read_dir(root).into_iter().flatten().flatten();
+    engines
+        .filter_map(|engine| std::fs::read_dir(engine.path()).ok())
+        .flat_map(|files| files.flatten().map(|file| file.path()))
+}
+
 fn hash_path(path: &Path) -> PathBuf {
-    path.with_extension("sha256")
+    path.with_extension(HASH)
 }
 
 fn load_checked(engine: &Engine, path: &Path) -> Result<Component, String> {

@@ -31,6 +31,7 @@ use bytes::Bytes;
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
+pub use cache::{files as cached_files, forget_gone};
 pub use compiled::{CompiledComponent, ExportedFunction};
 pub use ctx::{Ctx, Grants};
 pub use error::{CallError, RuntimeError};

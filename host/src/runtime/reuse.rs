@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 use wasmtime::component::GuestTaskId;
 use wasmtime::{Store, StoreContextMut};
-use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::handler::{
     ExpirationError, HandlerState, Instance, InstantiationError, Proxy, ProxyHandler, ShouldAccept,
     WorkerExpiration, WorkerState, WorkerStatus,
 };
+use wasmtime_wasi_http::{WasiHttpView as _, p2, p3};
 
 use crate::capability::{HttpBody, HttpError};
 
@@ -82,13 +82,27 @@ fn failed(shared: &Shared, error: wasmtime::Error) -> CallError {
             None => shared.trapped(error),
         };
     }
-    match error.downcast::<HttpError>() {
+    match answered(error) {
         Ok(error) => CallError::Http {
             component: shared.id.clone(),
             error,
         },
         Err(error) => shared.trapped(&error),
     }
+}
+
+/// The error code that a handler answered with, in either of WASI's two forms; else the failure
+/// as it came.
+fn answered(error: wasmtime::Error) -> Result<HttpError, wasmtime::Error> {
+    let error = match error.downcast::<p2::bindings::http::types::ErrorCode>() {
+        Ok(code) => return Ok(code.into()),
+        Err(error) => error,
+    };
+    let error = match error.downcast::<p3::bindings::http::types::ErrorCode>() {
+        Ok(code) => return Ok(code.into()),
+        Err(error) => error,
+    };
+    error.downcast::<HttpError>()
 }
 
 /// The host has no room for another instance.
@@ -259,5 +273,30 @@ impl http_body::Body for Held {
 
     fn size_hint(&self) -> http_body::SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_codes_of_both_versions_are_answers_and_anything_else_is_a_failure() {
+        let old = p2::bindings::http::types::ErrorCode::HttpRequestDenied;
+        let new = p3::bindings::http::types::ErrorCode::HttpRequestDenied;
+        for (version, error) in [
+            ("0.2", wasmtime::Error::from(old)),
+            ("0.3", wasmtime::Error::from(new)),
+            (
+                "the host's own",
+                wasmtime::Error::from(HttpError::HttpRequestDenied),
+            ),
+        ] {
+            assert!(
+                matches!(answered(error), Ok(HttpError::HttpRequestDenied)),
+                "{version}"
+            );
+        }
+        assert!(answered(wasmtime::format_err!("unreachable")).is_err());
     }
 }

@@ -4,4 +4,5 @@ mod control;
 mod edge;
 mod harness;
 mod links;
+mod secrets;
 mod workloads;

@@ -9,7 +9,7 @@ mod provider;
 mod rotation;
 mod saved;
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -99,6 +99,8 @@ pub struct Workloads {
     rewire: Notify,
     /// Artifacts come from disk as long as they are there: the host is bringing back what ran.
     from_disk: AtomicBool,
+    /// What was commanded since the host started, as long as something may still be restored.
+    commanded: Mutex<Option<BTreeSet<ComponentId>>>,
     /// A command was carried out: what is on disk from before counts no more.
     touched: AtomicBool,
     stopping: CancellationToken,
@@ -118,6 +120,7 @@ impl Workloads {
             dirty: Notify::new(),
             rewire: Notify::new(),
             from_disk: AtomicBool::new(false),
+            commanded: Mutex::new(Some(BTreeSet::new())),
             touched: AtomicBool::new(false),
             stopping: CancellationToken::new(),
         })
@@ -156,6 +159,15 @@ impl Workloads {
     /// True if anything runs here.
     pub fn has_any(&self) -> bool {
         self.inventory(|now| now.components().next().is_some() || now.providers().next().is_some())
+    }
+
+    /// The references of everything that runs here.
+    pub fn images(&self) -> Vec<String> {
+        self.inventory(|now| {
+            let components = now.components().map(|(_, component)| &component.image_ref);
+            let providers = now.providers().map(|(_, provider)| &provider.image_ref);
+            components.chain(providers).cloned().collect()
+        })
     }
 
     /// The host's inventory, as others see it.

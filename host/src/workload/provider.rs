@@ -30,6 +30,8 @@ const FILES: &str = "providers";
 pub(super) struct Running {
     end: ProviderEnd,
     config: ConfigMap,
+    /// The token of its archive, for secrets.
+    token: Option<Arc<str>>,
 }
 
 /// The host's end of a provider.
@@ -209,7 +211,8 @@ impl Workloads {
         self.parts
             .directory
             .insert_builtin(id.clone(), started.clone());
-        self.keep_provider(id, ProviderEnd::Builtin(started, serving), named.config);
+        let end = ProviderEnd::Builtin(started, serving);
+        self.keep_provider(id, end, named.config, None);
         Ok(())
     }
 
@@ -243,16 +246,23 @@ impl Workloads {
         };
         let process =
             ProviderProcess::start(self.parts.external.clone(), spec, self.sink(id)).await?;
-        self.keep_provider(id, ProviderEnd::Process(Arc::new(process)), named.config);
+        let end = ProviderEnd::Process(Arc::new(process));
+        self.keep_provider(id, end, named.config, Some(token.into()));
         Ok(())
     }
 
-    fn keep_provider(&self, id: &ComponentId, end: ProviderEnd, config: ConfigMap) {
+    fn keep_provider(
+        &self,
+        id: &ComponentId,
+        end: ProviderEnd,
+        config: ConfigMap,
+        token: Option<Arc<str>>,
+    ) {
         let mut providers = self
             .providers
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        providers.insert(id.clone(), Running { end, config });
+        providers.insert(id.clone(), Running { end, config, token });
     }
 
     /// Fetches an archive and puts its executable on disk.
@@ -388,6 +398,33 @@ impl Workloads {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         providers.get(id).map(|running| running.end.clone())
+    }
+
+    /// Asks again for a provider's own secrets: its process gets the new values when it starts
+    /// again. Built-in providers have none, because nothing signs them.
+    pub(super) async fn refresh_provider_secrets(
+        &self,
+        id: &ComponentId,
+        provider: &Provider,
+    ) -> Result<(), SecretsError> {
+        let running = {
+            let providers = self
+                .providers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            providers
+                .get(id)
+                .map(|running| (running.end.clone(), running.token.clone()))
+        };
+        let Some((ProviderEnd::Process(process), token)) = running else {
+            return Ok(());
+        };
+        let named = self.parts.configs.merged(&provider.config);
+        let secrets = self
+            .provider_secrets(id, provider, &named, token.as_deref())
+            .await?;
+        process.set_secrets(secrets);
+        Ok(())
     }
 
     /// Gives every provider whose configs changed the new values, whole.

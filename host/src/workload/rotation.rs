@@ -18,6 +18,18 @@ use crate::task::{OnFailure, Task, TaskError};
 /// How often backends are asked again: a new value is in use well within 5 seconds.
 const EVERY: Duration = Duration::from_secs(3);
 
+/// Tells once that something keeps its old secrets.
+fn note(failing: &mut BTreeSet<ComponentId>, id: ComponentId, refreshed: Result<(), SecretsError>) {
+    let Err(error) = refreshed else {
+        failing.remove(&id);
+        return;
+    };
+    if !failing.contains(&id) {
+        tracing::warn!(%id, error = error_chain(&error), "it keeps its old secrets");
+        failing.insert(id);
+    }
+}
+
 /// A component that has secrets.
 struct Holder {
     id: ComponentId,
@@ -41,6 +53,7 @@ impl Task for Rotation {
                 () = tokio::time::sleep(EVERY) => {}
             }
             self.components(&mut failing).await;
+            self.providers(&mut failing).await;
             if self
                 .0
                 .parts
@@ -68,17 +81,21 @@ impl Rotation {
         });
         let refreshed = join_all(holders.iter().map(|holder| self.refresh(holder))).await;
         for (holder, refreshed) in holders.into_iter().zip(refreshed) {
-            match refreshed {
-                Ok(()) => {
-                    failing.remove(&holder.id);
-                }
-                Err(error) => {
-                    let error = error_chain(&error);
-                    if failing.insert(holder.id.clone()) {
-                        tracing::warn!(component = %holder.id, error, "it keeps its old secrets");
-                    }
-                }
-            }
+            note(failing, holder.id, refreshed);
+        }
+    }
+
+    /// A provider's own secrets wait for its next start: no message of the protocol brings them.
+    async fn providers(&self, failing: &mut BTreeSet<ComponentId>) {
+        let holders: Vec<_> = self.0.inventory(|now| {
+            let all = now.providers();
+            all.filter(|(_, provider)| provider.config.iter().any(ConfigName::is_secret))
+                .map(|(id, provider)| (id.clone(), provider.clone()))
+                .collect()
+        });
+        for (id, provider) in holders {
+            let refreshed = self.0.refresh_provider_secrets(&id, &provider).await;
+            note(failing, id, refreshed);
         }
     }
 

@@ -1,10 +1,10 @@
 //! What ran here, on this host's own disk, so that it can be brought back without the lattice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use proto::Annotations;
@@ -67,6 +67,13 @@ impl Saved {
     /// How many components and providers there are.
     pub fn count(&self) -> (usize, usize) {
         (self.components.len(), self.providers.len())
+    }
+
+    /// The references of everything that would be brought back.
+    pub fn images(&self) -> Vec<String> {
+        let components = self.components.values().map(|component| &component.image);
+        let providers = self.providers.values().map(|provider| &provider.image);
+        components.chain(providers).cloned().collect()
     }
 
     /// True if any of them carries this annotation.
@@ -207,37 +214,85 @@ impl Workloads {
         }
     }
 
-    /// Starts what is saved again, from this host's own disk where it can.
+    /// Notes that somebody else decides about this id: from now on nothing saved is restored for it.
+    pub fn note_command(&self, id: &ComponentId) {
+        if let Some(commanded) = &mut *self.commanded() {
+            commanded.insert(id.clone());
+        }
+    }
+
+    /// Nothing saved is brought back by this run.
+    pub fn forgo_restore(&self) {
+        *self.commanded() = None;
+    }
+
+    /// Starts what is saved again, from this host's own disk where it can. What was commanded
+    /// since the host started, or runs already, stays as it is.
     pub fn restore(self: &Arc<Self>, saved: Saved) {
+        // Held to the end: a command is either noted before this, or takes its turn after it.
+        let mut commanded = self.commanded();
+        let Some(commanded) = commanded.take() else {
+            return;
+        };
         self.from_disk.store(true, Ordering::SeqCst);
         self.parts.records.restore(saved.records);
         self.parts.configs.restore(saved.configs);
+        let mut begun = Vec::new();
         for (id, provider) in saved.providers {
-            let request = StartProviderCommand {
-                provider_id: id.clone(),
-                provider_ref: provider.image,
-                host_id: String::new(),
-                config: provider.config,
-                annotations: Some(provider.annotations),
-                fence: None,
-            };
-            if self.inventory(|now| now.start_provider(&request)).success {
-                self.submit(id, Command::StartProvider(request));
+            let request = provider.request(&id);
+            if !commanded.contains(&id)
+                && self.inventory(|now| now.start_provider(&request)).success
+            {
+                begun.push(self.submit(id, Command::StartProvider(request)));
             }
         }
         for (id, component) in saved.components {
-            let request = ScaleComponentCommand {
-                component_ref: component.image,
-                component_id: id.clone(),
-                count: component.max_instances,
-                annotations: Some(component.annotations),
-                component_limits: component.limits,
-                host_id: String::new(),
-                config: component.config,
-                allow_update: false,
-                fence: None,
-            };
-            self.submit(id, Command::Scale(request));
+            let runs = self.inventory(|now| now.component(&id).is_some());
+            if !commanded.contains(&id) && !runs {
+                let request = component.request(&id);
+                begun.push(self.submit(id, Command::Scale(request)));
+            }
+        }
+        let own = self.clone();
+        self.parts.tasks.work("restored", async move {
+            // An error means that the work ended without a word, which is an end, too.
+            futures::future::join_all(begun).await;
+            own.from_disk.store(false, Ordering::SeqCst);
+        });
+    }
+
+    fn commanded(&self) -> MutexGuard<'_, Option<BTreeSet<ComponentId>>> {
+        self.commanded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SavedProvider {
+    fn request(self, id: &ComponentId) -> StartProviderCommand {
+        StartProviderCommand {
+            provider_id: id.clone(),
+            provider_ref: self.image,
+            host_id: String::new(),
+            config: self.config,
+            annotations: Some(self.annotations),
+            fence: None,
+        }
+    }
+}
+
+impl SavedComponent {
+    fn request(self, id: &ComponentId) -> ScaleComponentCommand {
+        ScaleComponentCommand {
+            component_ref: self.image,
+            component_id: id.clone(),
+            count: self.max_instances,
+            annotations: Some(self.annotations),
+            component_limits: self.limits,
+            host_id: String::new(),
+            config: self.config,
+            allow_update: false,
+            fence: None,
         }
     }
 }

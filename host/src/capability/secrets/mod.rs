@@ -12,7 +12,7 @@ use crate::runtime::Ctx;
 
 mod fetch;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use fetch::{FetchError, Requester, SecretsClient};
 

@@ -15,9 +15,10 @@ use proto::xkey;
 use super::{FetchError, Requester, SecretsClient};
 use crate::capability::testing::Server;
 
-const TOPIC: &str = "company.secrets";
+pub(crate) const TOPIC: &str = "company.secrets";
 
-fn reference(key: &str) -> SecretReference {
+/// A reference to a secret of the backend.
+pub(crate) fn reference(key: &str) -> SecretReference {
     SecretReference {
         name: "db-password".into(),
         backend: "vault".into(),
@@ -29,8 +30,27 @@ fn reference(key: &str) -> SecretReference {
     }
 }
 
+/// What a backend was asked, and what it answers with.
+#[derive(Clone)]
+pub(crate) struct Backend {
+    seen: Arc<Mutex<Vec<SecretRequest>>>,
+    value: Arc<Mutex<String>>,
+}
+
+impl Backend {
+    /// How often it was asked.
+    pub(crate) fn asked(&self) -> usize {
+        self.seen.lock().expect("lock").len()
+    }
+
+    /// Replaces the value of every secret.
+    pub(crate) fn set(&self, value: &str) {
+        value.clone_into(&mut self.value.lock().expect("lock"));
+    }
+}
+
 /// Answers every request; a key that does not start with `prod/` is not found.
-async fn backend(client: Client) -> Arc<Mutex<Vec<SecretRequest>>> {
+pub(crate) async fn backend(client: Client) -> Backend {
     let subject = SecretsSubject {
         topic: TOPIC.into(),
         backend: "vault".into(),
@@ -40,8 +60,11 @@ async fn backend(client: Client) -> Arc<Mutex<Vec<SecretRequest>>> {
     let mut keys = client.subscribe(key).await.expect("subscribe");
     let mut gets = client.subscribe(get).await.expect("subscribe");
     client.flush().await.expect("flush");
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let requests = seen.clone();
+    let backend = Backend {
+        seen: Arc::default(),
+        value: Arc::new(Mutex::new("hush".into())),
+    };
+    let Backend { seen, value } = backend.clone();
     tokio::spawn(async move {
         loop {
             tokio::select! {
@@ -56,7 +79,7 @@ async fn backend(client: Client) -> Arc<Mutex<Vec<SecretRequest>>> {
                     let opened = xkey::open(&own, &peer, &message.payload).expect("a box");
                     let request: SecretRequest = serde_json::from_slice(&opened).expect("JSON");
                     let found = request.key.starts_with("prod/");
-                    requests.lock().expect("lock").push(request);
+                    seen.lock().expect("lock").push(request);
                     if !found {
                         let error = Some(SecretError::SecretNotFound);
                         let answer = SecretResponse { secret: None, error };
@@ -64,7 +87,7 @@ async fn backend(client: Client) -> Arc<Mutex<Vec<SecretRequest>>> {
                         client.publish(reply, body.into()).await.expect("publish");
                         continue;
                     }
-                    let secret = Secret { string_secret: Some("hush".into()), ..Default::default() };
+                    let secret = Secret { string_secret: Some(value.lock().expect("lock").clone()), ..Default::default() };
                     let answer = SecretResponse { secret: Some(secret), error: None };
                     let once = xkey::new();
                     let body = serde_json::to_vec(&answer).expect("JSON");
@@ -78,7 +101,7 @@ async fn backend(client: Client) -> Arc<Mutex<Vec<SecretRequest>>> {
             }
         }
     });
-    seen
+    backend
 }
 
 #[tokio::test]
@@ -97,7 +120,7 @@ async fn a_secret_comes_sealed_and_a_refusal_says_why() {
         "{nobody:?}"
     );
 
-    let seen = backend(nats.clone()).await;
+    let seen = backend(nats.clone()).await.seen;
     let secret = client
         .fetch(&reference("prod/db"), &who)
         .await

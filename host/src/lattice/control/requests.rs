@@ -150,6 +150,7 @@ impl Inner {
                 .map_err(|error| CtlResponse::error(error.to_string()))?;
             Ok(now.scale_reply(&request))
         })?;
+        workloads.note_command(&request.component_id);
         workloads.submit(request.component_id.clone(), Command::Scale(request));
         Ok(now(reply))
     }
@@ -162,6 +163,7 @@ impl Inner {
                 .map_err(|error| CtlResponse::error(error.to_string()))?;
             Ok(now.update_reply(&request))
         })?;
+        workloads.note_command(&request.component_id);
         if reply.success {
             workloads.submit(request.component_id.clone(), Command::Update(request));
         }
@@ -176,6 +178,7 @@ impl Inner {
                 .map_err(|error| CtlResponse::error(error.to_string()))?;
             Ok(now.start_provider(&request))
         })?;
+        workloads.note_command(&request.provider_id);
         if reply.success {
             workloads.submit(request.provider_id.clone(), Command::StartProvider(request));
         }
@@ -185,14 +188,15 @@ impl Inner {
     fn stop_provider(&self, body: &[u8]) -> Result<Answer, CtlResponse> {
         let request: StopProviderCommand = read(body, "provider stop command")?;
         let workloads = &self.parts.workloads;
-        workloads.inventory(|now| {
+        let runs = workloads.inventory(|now| {
             now.admit(request.fence.as_ref())
                 .map_err(|error| CtlResponse::error(error.to_string()))?;
-            match now.provider(&request.provider_id) {
-                Some(_) => Ok(()),
-                None => Err(CtlResponse::error("provider with that ID is not running")),
-            }
+            Ok(now.provider(&request.provider_id).is_some())
         })?;
+        workloads.note_command(&request.provider_id);
+        if !runs {
+            return Err(CtlResponse::error("provider with that ID is not running"));
+        }
         let done = workloads.submit(
             request.provider_id.clone(),
             Command::StopProvider(request.provider_id),

@@ -142,3 +142,27 @@ async fn a_0_3_component_keeps_its_instance() {
         assert_eq!(answer, (200, format!("/a {seen} hello.localhost")));
     }
 }
+
+#[tokio::test]
+async fn a_0_3_component_answers_with_an_error_code_and_a_trap_is_one() {
+    let hello = Host::new().start("hello", HELLO_0_3, &[]).await;
+    let answer = |path| hello.http(CallContext::default(), request("GET", path, ""));
+    let error = answer("/error").await.expect_err("an error code");
+    assert!(
+        matches!(
+            error,
+            CallError::Http {
+                error: HttpError::ConfigurationError,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let error = answer("/trap").await.expect_err("a trap");
+    assert!(matches!(error, CallError::Trap { .. }), "{error}");
+    assert_eq!(
+        ask(&hello, request("GET", "/a", "")).await.0,
+        200,
+        "the next request gets another instance"
+    );
+}
