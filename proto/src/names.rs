@@ -16,6 +16,10 @@ pub const APP_SPEC: &str = "wasmcloud.dev/appspec";
 pub const SCALER: &str = "wasmcloud.dev/scaler";
 /// The annotation that names the spread.
 pub const SPREAD_NAME: &str = "wasmcloud.dev/spread_name";
+/// Ours: a host with this label (any value but `false`) gets nothing new.
+pub const CORDON_LABEL: &str = "lattice.cordon";
+/// Ours: a host with this label (any value but `false`) gets nothing new, and what it runs moves away.
+pub const DRAIN_LABEL: &str = "lattice.drain";
 /// The spread of a scaler that has none.
 pub const DEFAULT_SPREAD: &str = "default";
 /// How the keys of secret references start.

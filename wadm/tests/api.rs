@@ -75,6 +75,15 @@ async fn an_application_goes_through_its_life_with_upstreams_words() {
         json!({"result": "notfound", "message": "Application with the name nope not found"})
     );
 
+    let status = on(WadmApi::Status(shop()), "").await;
+    assert_eq!(status["status"]["status"], json!({"type": "undeployed"}));
+    let list = on(WadmApi::GetAll, "").await;
+    assert_eq!(list["models"][0]["status"], "undeployed");
+    assert_eq!(
+        list["models"][0]["detailed_status"]["status"]["type"],
+        "waiting"
+    );
+
     let deployed = on(WadmApi::Deploy(shop()), r#"{"version":"v9"}"#).await;
     assert_eq!(
         deployed["message"],

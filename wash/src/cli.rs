@@ -106,9 +106,9 @@ pub enum Command {
     Drain(cmd::drain::DrainCommand),
     /// Write the completions of a shell
     Completions(cmd::completions::CompletionsCommand),
-    /// Run the host daemon; `wash host --help` shows its options
-    #[command(disable_help_flag = true)]
-    Host(Daemon),
+    /// Run the host daemon (see `wash host --help`); cordon or drain a host
+    #[command(subcommand)]
+    Host(cmd::host::HostCommand),
     /// Run the controller; `wash wadm --help` shows its options
     #[command(disable_help_flag = true)]
     Wadm(Daemon),
@@ -221,10 +221,11 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Outcome, WashError> {
         Command::Ctx(ctx) => ctx.run(),
         Command::Drain(drain) => drain.run(),
         Command::Completions(completions) => completions.run(),
-        // Taken before the tree is read, unless an option stands before them.
-        Command::Host(_) | Command::Wadm(_) => Err(crate::error::UsageError::new(
+        Command::Host(host) => host.run(printer).await,
+        // Taken before the tree is read, unless an option stands before it.
+        Command::Wadm(_) => Err(crate::error::UsageError::new(
             "a daemon reads all its options itself",
-            "write `host` or `wadm` first: wash host --help",
+            "write `wadm` first: wash wadm --help",
         )
         .into()),
     }

@@ -29,7 +29,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // These become another program and must do nothing before.
     match arguments.get(1).and_then(|argument| argument.to_str()) {
         Some(leash::ARGUMENT) => return leash::run(arguments.into_iter().skip(2)),
-        Some("host") => return cmd::daemon::host(arguments),
+        Some("host") if !cmd::host::asked(&arguments) => return cmd::daemon::host(arguments),
         Some("wadm") => return cmd::daemon::wadm(arguments),
         _ => {}
     }

@@ -32,7 +32,11 @@ impl Desk {
         let apps = self.manifests.all(lattice).await?;
         Ok(futures::stream::iter(apps)
             .map(|(name, app)| async move {
-                let status = self.status_of(lattice, &name, Some(&app)).await;
+                // What upstream lists for an application that was never deployed.
+                let status = match self.status_of(lattice, &name, Some(&app)).await {
+                    status if status == Status::default() => Status::waiting_for_status(),
+                    status => status,
+                };
                 let newest = app.newest().unwrap_or_default().to_owned();
                 let description = app
                     .manifests
@@ -121,15 +125,21 @@ impl Desk {
     /// true now, so that nobody takes the old version's `deployed` for the new one's.
     async fn status_of(&self, lattice: &Lattice, name: &str, app: Option<&Stored>) -> Status {
         let published = self.statuses.last(lattice, name).await;
+        let not_yet = |version: &str| {
+            let message = format!("Waiting for the controller to take up version {version}");
+            Status {
+                status: StatusInfo::new(StatusType::Reconciling, message),
+                ..Status::default()
+            }
+        };
         match (
             app.and_then(|app| app.deployed_version.as_deref()),
             published,
         ) {
-            (None, None) if app.is_some() => Status::waiting_for_status(),
             (None, None) => Status::default(),
             (None, Some(status)) if status.status.kind == StatusType::Undeployed => status,
             (None, Some(_)) => Status::undeployed(),
-            (Some(_), None) => Status::waiting_for_status(),
+            (Some(version), None) => not_yet(version),
             (Some(version), Some(status)) => {
                 let undeployed =
                     status.status.kind == StatusType::Undeployed && status.scalers.is_empty();
@@ -138,12 +148,7 @@ impl Desk {
                     .as_ref()
                     .and_then(|detail| detail.deployed_version.as_deref());
                 if undeployed || about.is_some_and(|about| about != version) {
-                    let message =
-                        format!("Waiting for the controller to take up version {version}");
-                    return Status {
-                        status: StatusInfo::new(StatusType::Reconciling, message),
-                        ..Status::default()
-                    };
+                    return not_yet(version);
                 }
                 status
             }

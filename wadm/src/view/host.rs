@@ -4,15 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proto::id::{ComponentId, HostId};
-use proto::names;
+use proto::names::{self, CORDON_LABEL, DRAIN_LABEL};
 use proto::{Annotations, Labels};
 
 use crate::core::Time;
-
-/// A host with this label (any value but `false`) gets nothing new.
-pub const CORDON_LABEL: &str = "lattice.cordon";
-/// A host with this label (any value but `false`) gets nothing new, and what it runs moves away.
-pub const DRAIN_LABEL: &str = "lattice.drain";
 
 /// Component or provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proto::id::{ComponentId, ConfigName, HostId};
 use proto::link::Link;
 
-pub use host::{CORDON_LABEL, DRAIN_LABEL, Health, HostView, Instance, Kind};
+pub use host::{Health, HostView, Instance, Kind};
 pub use liveness::{HEARTBEAT_LOST_AFTER, PROBE_EVERY};
 
 /// A config as far as it is known.

@@ -6,9 +6,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+const OPERATIONS: &str =
+    "Of a host that runs: wash host cordon HOST, wash host uncordon HOST, wash host drain HOST.";
+
 /// Runs WebAssembly components and providers on this machine, as a host of a lattice
 #[derive(Parser)]
-#[command(name = "wash host", version)]
+#[command(name = "wash host", version, after_help = OPERATIONS)]
 struct HostCli {
     #[command(flatten)]
     options: host::HostOptions,

@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod down;
 pub mod drain;
 pub mod get;
+pub mod host;
 pub mod inspect;
 pub mod keys;
 pub mod label;
