@@ -1,10 +1,13 @@
 //! `keyvalue-nats`: values in a bucket of JetStream.
 
+use std::error::Error as _;
 use std::time::Duration;
 
-use async_nats::jetstream::context::CreateKeyValueErrorKind;
+use async_nats::jetstream::context::{
+    CreateKeyValueErrorKind, GetStreamError, GetStreamErrorKind, KeyValueError, KeyValueErrorKind,
+};
 use async_nats::jetstream::kv::{self, Operation, UpdateErrorKind};
-use async_nats::jetstream::{self, context::KeyValueErrorKind};
+use async_nats::jetstream::{self, ErrorCode};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -76,6 +79,14 @@ impl NatsStore {
                     self.bucket.name
                 )));
             }
+            Err(error) if !is_absent(&error) => {
+                tracing::warn!(
+                    bucket = self.bucket.name,
+                    %error,
+                    "cannot open a keyvalue bucket; is JetStream there, and may this host use the bucket's subjects?"
+                );
+                return Err(refused(error));
+            }
             Err(error) if !self.bucket.create => {
                 tracing::warn!(
                     bucket = self.bucket.name,
@@ -134,6 +145,17 @@ impl NatsStore {
             pause_max = (pause_max * 2).min(INCREMENT_PAUSE_MAX_MS);
         }
     }
+}
+
+/// Whether JetStream has said that there is no such bucket; it may have said nothing at all.
+fn is_absent(error: &KeyValueError) -> bool {
+    let stream = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<GetStreamError>());
+    matches!(
+        stream.map(GetStreamError::kind),
+        Some(GetStreamErrorKind::JetStream(error)) if error.error_code() == ErrorCode::STREAM_NOT_FOUND
+    )
 }
 
 /// NATS's own words, with the cause that async-nats keeps apart.
