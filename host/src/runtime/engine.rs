@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use wasmtime::{Config, Engine, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
 
 use super::error::RuntimeError;
 use super::memory;
@@ -82,6 +82,9 @@ fn config(options: &RuntimeOptions, size: PoolSize) -> Config {
         .total_gc_heaps(n.min(100))
         .max_unused_warm_slots(size.warm)
         .linear_memory_keep_resident(size.keep_memory)
+        // Where the kernel can tell which pages a guest wrote (Linux 6.7), only those are wiped, not
+        // all that stays with the slot: a third of a small request's time.
+        .pagemap_scan(Enabled::Auto)
         .table_keep_resident(KEEP_TABLE.min(size.keep_memory))
         .async_stack_keep_resident(KEEP_STACK);
     let mut config = Config::new();

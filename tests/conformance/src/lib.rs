@@ -214,3 +214,34 @@ pub async fn pack(folder: &Path, executable: &Path) -> Result<String> {
     archive.write(&file, &issuer, &subject, true).await?;
     Ok(format!("file://{}", file.display()))
 }
+
+/// Owned copies of these pairs.
+#[must_use]
+pub fn map(pairs: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+/// A key-value link.
+///
+/// # Panics
+/// When a name is none.
+#[must_use]
+pub fn link(source: &str, target: &str, name: &str, interfaces: &[&str]) -> wasmcloud_control_interface::Link {
+    wasmcloud_control_interface::Link::builder()
+        .source_id(source)
+        .target(target)
+        .name(name)
+        .wit_namespace("wasi")
+        .wit_package("keyvalue")
+        .interfaces(
+            interfaces
+                .iter()
+                .map(|&interface| interface.to_owned())
+                .collect(),
+        )
+        .build()
+        .expect("a whole link")
+}

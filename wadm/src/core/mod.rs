@@ -6,6 +6,7 @@
 
 mod flights;
 mod io;
+mod leading;
 mod pass;
 mod time;
 
@@ -19,6 +20,7 @@ use proto::manifest::Manifest;
 use proto::wadm_api::{PlanPreview, Status};
 
 pub use io::{CommandId, Input, Output, Reply, Request};
+use leading::{GATHER, GATHER_MAX};
 pub use time::{Time, Timing};
 
 use crate::plan::{self, Applications, Pending, SHARED, Subject};
@@ -26,18 +28,6 @@ use crate::view::{Changes, View};
 
 /// What a deploy would change.
 pub type Preview = PlanPreview;
-
-/// Hosts that may still be unheard of after a take-over get this long to speak up.
-const GATHER: Duration = Duration::from_millis(2200);
-
-/// The longest that a take-over waits for inventories that were asked for.
-const GATHER_MAX: Duration = Duration::from_secs(6);
-
-/// How long an unanswered question for the links may take before it is asked again.
-const LINKS_AGAIN: Duration = Duration::from_secs(1);
-
-/// After a lost connection, hosts get this long before silence counts again.
-const RECONNECT_PAUSE: Duration = Duration::from_millis(1500);
 
 /// A gap between two steps that only a stalled or suspended process explains.
 const STALL: Duration = Duration::from_millis(2500);
@@ -339,89 +329,6 @@ impl Controller {
         for subject in self.pending.forgive(belongs) {
             self.mark_subject(&subject);
         }
-    }
-
-    fn leadership(&mut self, fence: Option<Fence>, now: Time) {
-        if fence == self.fence {
-            return;
-        }
-        self.pending.clear();
-        self.published.clear();
-        self.wakes.clear();
-        self.dirty.clear();
-        self.leads_since = fence.is_some().then_some(now);
-        self.pinged = 0;
-        self.all_dirty = fence.is_some().then_some(now);
-        self.resync_at = now + self.timing.resync_every;
-        self.fence = fence;
-    }
-
-    fn connection(&mut self, connected: bool, now: Time) {
-        if connected == self.connected {
-            return;
-        }
-        self.connected = connected;
-        if !connected {
-            return;
-        }
-        // Nothing could be heard: every host's silence starts anew, answers may be lost.
-        self.view.forgive(now, Duration::from_secs(24 * 3600));
-        self.view.resync();
-        self.hold_until = now + RECONNECT_PAUSE;
-        self.expiry_at = None;
-        self.pending.hurry(now + RECONNECT_PAUSE);
-        self.outputs.push(Output::Ask(Request::Ping));
-        self.outputs.push(Output::Ask(Request::Links));
-        // A status that was on its way when the connection broke may be lost: say all again.
-        self.published.clear();
-        self.all_dirty = Some(self.hold_until);
-    }
-
-    /// A new leader asks the lattice what there is: twice, as answers get lost.
-    fn ask_when_new(&mut self, now: Time) {
-        let Some(since) = self.leads_since else {
-            return;
-        };
-        if self.pinged < 2
-            && self.connected
-            && now.since(since) >= GATHER / 3 * u32::from(self.pinged)
-        {
-            self.pinged += 1;
-            self.outputs.push(Output::Ask(Request::Ping));
-            if !self.view.links_known() {
-                self.outputs.push(Output::Ask(Request::Links));
-            }
-        }
-    }
-
-    /// Asks for the links until somebody says them: in a lattice without hosts nobody can, and
-    /// the first host may come long after the leader.
-    fn ask_for_links(&mut self, now: Time) {
-        let asked = self
-            .links_asked
-            .is_some_and(|at| now.since(at) < LINKS_AGAIN);
-        let nobody = self.view.hosts().next().is_none();
-        if self.fence.is_none() || !self.connected || self.view.links_known() || asked || nobody {
-            return;
-        }
-        self.links_asked = Some(now);
-        self.outputs.push(Output::Ask(Request::Links));
-    }
-
-    /// Whether a new leader has heard enough of the lattice to act on it.
-    fn gathered(&self, now: Time) -> bool {
-        let Some(since) = self.leads_since else {
-            return false;
-        };
-        if now < self.hold_until {
-            return false;
-        }
-        let waited = now.since(since);
-        let unknown = self
-            .view
-            .hosts()
-            .any(|host| !host.usable() && host.lost_since.is_none());
-        waited >= GATHER_MAX || (waited >= GATHER && !unknown)
     }
 
     /// What a change in the view means: what to ask, what has landed, whom to plan again.

@@ -14,7 +14,8 @@ mod store;
 mod tests;
 mod world;
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use proto::id::HostId;
 
@@ -49,11 +50,9 @@ pub struct SimulateArgs {
 #[must_use]
 pub fn run(args: &SimulateArgs) -> std::process::ExitCode {
     if let Some(seeds) = args.seeds {
-        for seed in args.seed..args.seed.saturating_add(seeds) {
-            if let Err(failure) = chaos(seed, false) {
-                eprintln!("{failure}");
-                return std::process::ExitCode::FAILURE;
-            }
+        if let Err(failure) = soak(args.seed..args.seed.saturating_add(seeds)) {
+            eprintln!("{failure}");
+            return std::process::ExitCode::FAILURE;
         }
         println!(
             "{seeds} seeds from {} on: all settled, no rule broken",
@@ -70,6 +69,46 @@ pub fn run(args: &SimulateArgs) -> std::process::ExitCode {
     println!("{}", simulate(&size));
     std::process::ExitCode::SUCCESS
 }
+
+/// Runs these seeds on all processors, and says now and then how far it is.
+fn soak(seeds: std::ops::Range<u64>) -> Result<(), String> {
+    let next = AtomicU64::new(seeds.start);
+    let failed = AtomicBool::new(false);
+    let work = || {
+        let mut told = Instant::now();
+        while !failed.load(Ordering::Relaxed) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                break;
+            }
+            if let Err(failure) = chaos(seed, false) {
+                failed.store(true, Ordering::Relaxed);
+                return Err(failure);
+            }
+            if told.elapsed() > TELL_EVERY {
+                told = Instant::now();
+                eprintln!(
+                    "{} of {} seeds",
+                    seed - seeds.start,
+                    seeds.end - seeds.start
+                );
+            }
+        }
+        Ok(())
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let ended = workers.into_iter().map(|worker| {
+            let crashed = |_| Err("a seed panicked, see above".to_owned());
+            worker.join().unwrap_or_else(crashed)
+        });
+        ended.collect()
+    })
+}
+
+/// How often a soak says how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// When faults begin and end.
 const FAULTS: (u64, u64) = (8_000, 36_000);
