@@ -27,6 +27,7 @@ pub mod keyvalue;
 pub mod logging;
 pub mod messaging;
 pub mod nats;
+pub mod pipe;
 mod remote;
 pub mod secrets;
 pub(crate) mod settings;

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use proto::id::{ComponentId, LinkName};
-use wasmtime::component::Val;
-
+use super::pipe::Message;
 use super::{blobstore, keyvalue, messaging};
 use crate::runtime::TraceHeaders;
+use async_trait::async_trait;
+use proto::id::{ComponentId, LinkName};
 
 /// The type of a function: its parameters and results.
 pub type FunctionType = wasmtime::component::types::ComponentFunc;
@@ -73,7 +72,8 @@ pub enum RemoteError {
 /// Calls that leave this host.
 #[async_trait]
 pub trait Remote: Send + Sync {
-    /// Calls `function` of `instance` (`ns:pkg/iface@v`; empty for a root function).
+    /// Calls `function` of `instance` (`ns:pkg/iface@v`; empty for a root function). Streams and
+    /// futures go on after this has answered.
     ///
     /// # Errors
     /// Typed, within the deadline: a remote call never hangs.
@@ -82,9 +82,9 @@ pub trait Remote: Send + Sync {
         to: &RemoteTarget,
         instance: &str,
         function: &str,
-        params: Vec<Val>,
+        params: Message,
         types: &FunctionType,
-    ) -> Result<Vec<Val>, RemoteError>;
+    ) -> Result<Message, RemoteError>;
 
     /// Sends an HTTP request to a component's handler or a provider.
     ///

@@ -12,8 +12,11 @@ pub mod client;
 pub mod codec;
 mod exchange;
 mod http_types;
+mod pipes;
 pub mod server;
 mod store_types;
+#[cfg(test)]
+mod stream_tests;
 #[cfg(test)]
 mod tests;
 pub mod transport;

@@ -26,14 +26,15 @@ const RELAY: &[u8] = include_bytes!("../../fixtures/values/relay.wasm");
 /// Values of each type that are sent; the second half of them over two hops.
 const VALUES: usize = 24;
 
-struct Host {
-    client: Client,
+pub(super) struct Host {
+    pub(super) client: Client,
+    pub(super) transport: Transport,
     server: Server,
     directory: Arc<Directory>,
 }
 
 impl Host {
-    async fn join(nats: &NatsServer) -> Self {
+    pub(super) async fn join(nats: &NatsServer) -> Self {
         let connection = async_nats::connect(nats.address()).await.unwrap();
         let transport = Transport::new(connection).await.unwrap();
         let options = ClientOptions {
@@ -42,7 +43,12 @@ impl Host {
         };
         Self {
             client: Client::new(transport.clone(), Lattice::default(), options),
-            server: Server::new(transport, Lattice::default(), ServerOptions::default()),
+            server: Server::new(
+                transport.clone(),
+                Lattice::default(),
+                ServerOptions::default(),
+            ),
+            transport,
             directory: Arc::new(Directory::new()),
         }
     }
@@ -53,11 +59,22 @@ impl Host {
         wasm: &'static [u8],
         echo: Option<&str>,
     ) -> (Arc<RunningComponent>, ServeHandle) {
+        let link_to = echo.map(|target| ("lattice:values/echo", target));
+        self.run_linked(id, wasm, link_to).await
+    }
+
+    /// Runs a component; `link_to` is an interface and who serves it.
+    pub(super) async fn run_linked(
+        &self,
+        id: &str,
+        wasm: &'static [u8],
+        link_to: Option<(&str, &str)>,
+    ) -> (Arc<RunningComponent>, ServeHandle) {
         let compiled = runtime()
             .compile(&Artifact::from_bytes(wasm))
             .await
             .unwrap();
-        let links = echo.map(|target| link(id, "lattice:values/echo", target));
+        let links = link_to.map(|(interface, target)| link(id, interface, target));
         let component = runtime().start(ComponentSpec {
             id: ComponentId::new(id).unwrap(),
             image_ref: format!("file:///{id}.wasm"),
@@ -77,7 +94,7 @@ impl Host {
     }
 }
 
-fn target(to: &str) -> RemoteTarget {
+pub(super) fn target(to: &str) -> RemoteTarget {
     RemoteTarget {
         source: ComponentId::new("test").unwrap(),
         target: ComponentId::new(to).unwrap(),
@@ -124,10 +141,14 @@ async fn every_value_crosses_between_hosts_in_both_directions() {
             } else {
                 // Two hops: from here to a component there, whose link leads back here.
                 let to = target("relay-two");
-                let called =
-                    one.client
-                        .call(&to, instance, &export.function, sent.clone(), &export.ty);
-                called.await.unwrap()
+                let called = one.client.call(
+                    &to,
+                    instance,
+                    &export.function,
+                    sent.clone().into(),
+                    &export.ty,
+                );
+                called.await.unwrap().values
             };
             assert_eq!(
                 params_of(answer, types.params.len()),
@@ -165,7 +186,7 @@ async fn a_call_to_nobody_is_an_error_for_the_guest_and_the_host() {
     let instance = export.instance.as_deref().unwrap();
     let called = host
         .client
-        .call(&to, instance, &export.function, sent, &export.ty);
+        .call(&to, instance, &export.function, sent.into(), &export.ty);
     match called.await {
         Err(RemoteError::Failed { reason, .. }) => {
             assert!(reason.contains("serves `nobody`"), "{reason}")

@@ -12,6 +12,7 @@ use crate::capability::FunctionType;
 use super::ctx::Ctx;
 use super::error::RuntimeError;
 use super::polyfill;
+use super::streams;
 
 /// A function that a component exports.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub(super) enum HttpHandler {
 pub(super) struct Export {
     pub index: ComponentExportIndex,
     pub results: usize,
+    /// Its type, if streams or futures are part of it.
+    pub pipes: Option<FunctionType>,
 }
 
 impl CompiledComponent {
@@ -181,6 +184,7 @@ fn index(component: &Component, exports: &[ExportedFunction]) -> HashMap<String,
         let export = Export {
             index,
             results: ty.results().len(),
+            pipes: streams::has_pipes(ty).then(|| ty.clone()),
         };
         by_name
             .entry(export_key(polyfill::unversioned(name), function))

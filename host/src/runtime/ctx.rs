@@ -15,6 +15,7 @@ use crate::link::{BoundLink, LinkTable, Secrets};
 use super::limits::MemoryLimit;
 use super::shared::Shared;
 use super::spec::{CallContext, TraceHeaders};
+use super::streams::Outgoing;
 
 /// The link name that holds where the guest chose none.
 const DEFAULT_LINK: &str = "default";
@@ -31,6 +32,8 @@ pub struct Ctx {
     pub(crate) wasi: WasiCtx,
     pub(crate) http: WasiHttpCtx,
     pub(crate) memory: MemoryLimit,
+    /// Its streams that go out.
+    pub(crate) outgoing: Outgoing,
 }
 
 /// What an instance may reach: its component's links, configuration and secrets.

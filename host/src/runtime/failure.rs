@@ -27,7 +27,15 @@ const BARE_CASES: [&str; 6] = [
 /// The result that says `reason`, if the function returns a `result` whose error can say it.
 pub(super) fn result(ty: &FunctionType, reason: &str) -> Option<Val> {
     let mut results = ty.results();
-    let (Some(Type::Result(result)), None) = (results.next(), results.next()) else {
+    let (Some(ty), None) = (results.next(), results.next()) else {
+        return None;
+    };
+    value(&ty, reason)
+}
+
+/// The value of this type that says `reason`, if it is a `result` whose error can say it.
+pub(super) fn value(ty: &Type, reason: &str) -> Option<Val> {
+    let Type::Result(result) = ty else {
         return None;
     };
     let error = match result.err() {

@@ -44,7 +44,11 @@ pub(super) async fn call(
         Ok(results)
     };
     match timeout_at(deadline, work).await {
-        Ok(result) => result.map_err(|error| shared.failed(&error, store.data())),
+        Ok(Ok(results)) => {
+            store.data().outgoing.confirm();
+            Ok(results)
+        }
+        Ok(Err(error)) => Err(shared.failed(&error, store.data())),
         Err(_) => Err(shared.too_slow()),
     }
 }
@@ -76,7 +80,13 @@ pub(super) async fn http(
             Some(HttpHandler::P2(pre)) => handle(pre, &mut store, request, sender).await,
             _ => Err(wasmtime::format_err!("it has no wasi:http 0.2 handler")),
         };
-        result.map_err(|error| owner.failed(&error, store.data()))
+        match result {
+            Ok(()) => {
+                store.data().outgoing.confirm();
+                Ok(())
+            }
+            Err(error) => Err(owner.failed(&error, store.data())),
+        }
     });
     let ended = tokio::select! {
         biased;

@@ -8,11 +8,13 @@ mod bus;
 mod cache;
 mod compiled;
 mod ctx;
+mod ends;
 mod engine;
 mod error;
 mod failure;
 mod fresh;
 mod gate;
+mod item;
 mod limits;
 mod memory;
 mod polyfill;
@@ -21,8 +23,11 @@ mod running;
 mod shared;
 mod spec;
 mod stdio;
+mod streamed;
+mod streams;
 #[cfg(test)]
 pub(crate) mod tests;
+mod values;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -40,6 +45,7 @@ pub use spec::{
     Artifact, ArtifactSource, CallContext, ComponentSpec, ConfigHandle, Limits, REUSE_INSTANCES,
     RuntimeOptions, TraceHeaders,
 };
+pub use streams::obstacle;
 
 use crate::capability::Capability;
 

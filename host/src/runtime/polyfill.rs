@@ -5,15 +5,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, Linker, LinkerInstance, ResourceType, Type, Val};
-use wasmtime::{Engine, StoreContextMut};
+use wasmtime::component::{Component, Linker, LinkerInstance, ResourceType, Val};
+use wasmtime::{AsContextMut as _, Engine, StoreContextMut};
 
+use crate::capability::pipe::Message;
 use crate::capability::{FunctionType, RemoteTarget};
 use crate::link::BoundLink;
 
 use super::ctx::{Ctx, Grants};
 use super::failure;
 use super::spec::CallContext;
+use super::streams::{self, Keep, obstacle};
 
 /// Components on one host that may call each other in one chain.
 pub(super) const DEPTH_MAX: u8 = 16;
@@ -122,6 +124,8 @@ struct Import {
     function: String,
     /// Why no call can ever be made, if so.
     impossible: Option<String>,
+    /// Streams or futures are among its parameters and results.
+    has_pipes: bool,
 }
 
 fn add_function(
@@ -130,68 +134,59 @@ fn add_function(
     function: &str,
     ty: FunctionType,
 ) -> wasmtime::Result<()> {
-    let mut types = ty.params().map(|(_, ty)| ty).chain(ty.results());
-    let impossible = types
-        .find_map(|ty| beyond_links(&ty))
+    let impossible = obstacle(&ty)
         .map(|what| format!("`{instance}#{function}` has a {what}, which links do not carry"));
+    if let Some(reason) = &impossible {
+        tracing::warn!("calls of an import will fail: {reason}");
+    }
     let import = Arc::new(Import {
         instance: instance.to_owned(),
         interface: unversioned(instance).to_owned(),
         function: function.to_owned(),
         impossible,
+        has_pipes: streams::has_pipes(&ty),
     });
     if ty.async_() {
         return into.func_new_concurrent(function, move |accessor, ty, params, results| {
             let import = Arc::clone(&import);
             Box::pin(async move {
-                let route = accessor.with(|mut access| Route::find(&import, &access.get().grants));
-                finish(
-                    &import,
-                    &ty,
-                    route.call(&import, &ty, params).await,
-                    results,
-                )
+                let (route, message) = accessor
+                    .with(|mut access| begin(access.as_context_mut(), &import, &ty, params))?;
+                let answer = route.call(&import, &ty, message).await;
+                accessor.with(|mut access| {
+                    finish(access.as_context_mut(), &import, &ty, answer, results)
+                })
             })
         });
     }
     into.func_new_async(
         function,
-        move |store: StoreContextMut<'_, Ctx>, ty, params, results| {
+        move |mut store: StoreContextMut<'_, Ctx>, ty, params, results| {
             let import = Arc::clone(&import);
             Box::new(async move {
-                let route = Route::find(&import, &store.data().grants);
-                finish(
-                    &import,
-                    &ty,
-                    route.call(&import, &ty, params).await,
-                    results,
-                )
+                let (route, message) = begin(store.as_context_mut(), &import, &ty, params)?;
+                let answer = route.call(&import, &ty, message).await;
+                finish(store, &import, &ty, answer, results)
             })
         },
     )
 }
 
-/// What of a type keeps it from being carried over a link.
-fn beyond_links(ty: &Type) -> Option<&'static str> {
-    match ty {
-        Type::Own(_) | Type::Borrow(_) => Some("resource"),
-        Type::Stream(_) => Some("stream"),
-        Type::Future(_) => Some("future"),
-        Type::ErrorContext => Some("error context"),
-        Type::List(list) => beyond_links(&list.ty()),
-        Type::Option(option) => beyond_links(&option.ty()),
-        Type::Record(record) => record.fields().find_map(|field| beyond_links(&field.ty)),
-        Type::Tuple(tuple) => tuple.types().find_map(|ty| beyond_links(&ty)),
-        Type::Variant(v) => v
-            .cases()
-            .find_map(|case| case.ty.as_ref().and_then(beyond_links)),
-        Type::Result(result) => result
-            .ok()
-            .into_iter()
-            .chain(result.err())
-            .find_map(|ty| beyond_links(&ty)),
-        _ => None,
+/// Where the call goes, and what it takes along.
+fn begin(
+    store: StoreContextMut<'_, Ctx>,
+    import: &Import,
+    ty: &FunctionType,
+    params: &[Val],
+) -> wasmtime::Result<(Route, Message)> {
+    let route = Route::find(import, &store.data().grants);
+    let params = params.to_vec();
+    if !import.has_pipes || import.impossible.is_some() {
+        return Ok((route, params.into()));
     }
+    let keep = Keep::default();
+    let message = streams::take_out(store, &streams::params(ty), params, &keep)?;
+    Ok((route, message))
 }
 
 /// An interface's name without its version.
@@ -237,8 +232,8 @@ impl Route {
         self,
         import: &Import,
         ty: &FunctionType,
-        params: &[Val],
-    ) -> Result<Vec<Val>, String> {
+        params: Message,
+    ) -> Result<Message, String> {
         let (link, from) = match self {
             Self::Nowhere(reason) => return Err(reason),
             Self::Over { link, from } => (link, from),
@@ -249,18 +244,12 @@ impl Route {
                 ..from.call
             };
             let instance = Some(import.instance.as_str()).filter(|name| !name.is_empty());
-            let call = component.call(call, instance, &import.function, params);
+            let call = component.exchange(call, instance, &import.function, params);
             return Box::pin(call).await.map_err(|error| error.to_string());
         }
         let remote = &from.shared.remote;
         remote
-            .call(
-                &from.target,
-                &import.instance,
-                &import.function,
-                params.to_vec(),
-                ty,
-            )
+            .call(&from.target, &import.instance, &import.function, params, ty)
             .await
             .map_err(|error| error.to_string())
     }
@@ -269,13 +258,19 @@ impl Route {
 /// Gives the guest its results, or a failure in the interface's own words; a function that has no
 /// words for it traps.
 fn finish(
+    store: StoreContextMut<'_, Ctx>,
     import: &Import,
     ty: &FunctionType,
-    answer: Result<Vec<Val>, String>,
+    answer: Result<Message, String>,
     results: &mut [Val],
 ) -> wasmtime::Result<()> {
     let reason = match answer {
-        Ok(values) if values.len() == results.len() => {
+        Ok(message) if message.values.len() == results.len() => {
+            let values = if import.has_pipes {
+                streams::put_in(store, &streams::results(ty), message, &Keep::default())?
+            } else {
+                message.values
+            };
             for (place, value) in results.iter_mut().zip(values) {
                 *place = value;
             }

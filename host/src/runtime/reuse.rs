@@ -208,9 +208,12 @@ impl WorkerState for Worker {
     }
 
     fn drop(&self, store: Store<Ctx>, result: Result<(), wasmtime::Error>) {
-        if let Err(error) = result {
-            let error = self.shared.failed(&error, store.data());
-            tracing::warn!(component = %self.shared.id, "an instance ended: {error}");
+        match result {
+            Ok(()) => store.data().outgoing.confirm(),
+            Err(error) => {
+                let error = self.shared.failed(&error, store.data());
+                tracing::warn!(component = %self.shared.id, "an instance ended: {error}");
+            }
         }
     }
 }

@@ -10,10 +10,11 @@ use proto::id::ComponentId;
 use wasmtime::component::Val;
 
 use crate::capability::HttpBody;
+use crate::capability::pipe::Message;
 use crate::link::{LinkTable, Secrets};
 
 use super::Runtime;
-use super::compiled::{CompiledComponent, ExportedFunction, HttpHandler};
+use super::compiled::{CompiledComponent, Export, ExportedFunction, HttpHandler};
 use super::error::CallError;
 use super::fresh;
 use super::gate::Gate;
@@ -22,6 +23,7 @@ use super::reuse::Workers;
 use super::shared::Shared;
 use super::spec::{CallContext, ComponentSpec, ConfigHandle, REUSE_INSTANCES};
 use super::stdio::LineLog;
+use super::streamed;
 
 /// A component that can be called.
 pub struct RunningComponent {
@@ -201,9 +203,7 @@ impl RunningComponent {
         params: &[Val],
     ) -> Result<Vec<Val>, CallError> {
         self.check_depth(&cx)?;
-        let Some(export) = self.compiled.export(instance, function) else {
-            return Err(self.no_export(&format!("{}#{function}", instance.unwrap_or_default())));
-        };
+        let export = self.export(instance, function)?;
         let running = match self.shared.enter().await {
             Ok(running) => running,
             Err(error) => match self.successor(&error) {
@@ -212,6 +212,41 @@ impl RunningComponent {
             },
         };
         fresh::call(&self.shared, &self.compiled, running, cx, export, params).await
+    }
+
+    /// As [`Self::call`], for any function: streams and futures go on after this has answered, and
+    /// the call counts as running until all of them have ended.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn exchange(
+        &self,
+        cx: CallContext,
+        instance: Option<&str>,
+        function: &str,
+        params: Message,
+    ) -> Result<Message, CallError> {
+        let export = self.export(instance, function)?;
+        let Some(ty) = export.pipes.clone() else {
+            let results = self.call(cx, instance, function, &params.values).await?;
+            return Ok(results.into());
+        };
+        self.check_depth(&cx)?;
+        let running = match self.shared.enter().await {
+            Ok(running) => running,
+            Err(error) => match self.successor(&error) {
+                Some(next) => return Box::pin(next.exchange(cx, instance, function, params)).await,
+                None => return Err(error),
+            },
+        };
+        let index = export.index;
+        let call = streamed::Call { ty, index, params };
+        streamed::call(&self.shared, &self.compiled, running, cx, call).await
+    }
+
+    fn export(&self, instance: Option<&str>, function: &str) -> Result<&Export, CallError> {
+        let found = self.compiled.export(instance, function);
+        found.ok_or_else(|| self.no_export(&format!("{}#{function}", instance.unwrap_or_default())))
     }
 
     /// What took this component's place while the caller still held the old one.

@@ -22,6 +22,7 @@ use super::gate::{Gate, Pass};
 use super::limits::MemoryLimit;
 use super::spec::{CallContext, ConfigHandle};
 use super::stdio::{LineLog, LogStream, Stream};
+use super::streams::Outgoing;
 
 /// How often one missing link is logged.
 const MISSING_LINK_EVERY: Duration = Duration::from_secs(10);
@@ -106,6 +107,7 @@ impl Shared {
             wasi,
             http: WasiHttpCtx::new(),
             memory: MemoryLimit::new(self.memory_max),
+            outgoing: Outgoing::default(),
         };
         let mut store = Store::new(&self.engine, ctx);
         store.limiter(|ctx| &mut ctx.memory);

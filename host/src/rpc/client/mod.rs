@@ -16,8 +16,10 @@ use wasmtime::component::Val;
 
 use super::codec::{Encoder, FuncTy, Limits, Path, Wire, encode_to_vec};
 use super::exchange::{Source, exchange};
+use super::pipes::{Downloads, Uploads};
 use super::store_types::{HANDLE_MESSAGE, HANDLER};
 use super::transport::{Call, Invocation, RpcError, Transport};
+use crate::capability::pipe::Message;
 use crate::capability::{
     FunctionType, HttpBody, HttpError, Remote, RemoteError, RemoteTarget, blobstore as blobs,
     keyvalue as kv, messaging as msg,
@@ -86,18 +88,45 @@ impl Client {
             instance,
             name: function,
         };
+        let called = self.call_message(function, params.to_vec().into(), types);
+        called.await.map(|results| results.values)
+    }
+
+    /// Calls a function of any values. Streams and futures go on after this has answered, for as
+    /// long as somebody reads or writes them.
+    async fn call_message(
+        &self,
+        function: Function<'_>,
+        params: Message,
+        types: &FuncTy,
+    ) -> Result<Message, RpcError> {
         let codec = |source| RpcError::Codec {
             subject: self.subject(function),
             source,
         };
         let mut encoder = Encoder::default();
-        encoder.tuple(&types.params, params).map_err(codec)?;
-        let invocation = self.invocation(function, encoder.bytes, &[]);
-        let limits = self.options.limits;
+        encoder
+            .tuple(&types.params, &params.values)
+            .map_err(codec)?;
+        let paths: Vec<_> = encoder
+            .pending
+            .iter()
+            .map(|(path, _)| path.clone())
+            .collect();
+        let invocation = self.invocation(function, encoder.bytes, &paths);
+        let (mut pipes, limits) = (params.pipes, self.options.limits);
+        let mut uploads = Uploads::default();
         let exchanged = exchange(
             &self.transport,
             invocation,
-            |_| Ok(()),
+            |call| {
+                for (path, ty) in encoder.pending {
+                    let at = pipes.iter().position(|pipe| pipe.path == path.0);
+                    let pipe = at.map(|at| pipes.swap_remove(at));
+                    uploads.begin(pipe, ty, call.param(&path)?);
+                }
+                Ok(())
+            },
             async |subject, reader| {
                 Source {
                     reader,
@@ -108,9 +137,24 @@ impl Client {
                 .await
             },
         );
-        let ((values, _), call) = self.within(function, exchanged).await?;
-        call.finish();
-        Ok(values)
+        let ((values, pending), call) = self.within(function, exchanged).await?;
+        if paths.is_empty() && pending.is_empty() {
+            call.finish();
+            return Ok(values.into());
+        }
+        let (downloads, pipes) = Downloads::begin(pending, limits, |path| call.result(path));
+        let watch = call.watch();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = uploads.ended() => {}
+                // Nobody reads them any more. What has come is still read.
+                _ = watch.failed() => {}
+            }
+            if downloads.ended().await {
+                call.finish();
+            }
+        });
+        Ok(Message { values, pipes })
     }
 
     /// Calls a function whose types this host knows.
@@ -214,22 +258,23 @@ impl Remote for Client {
         to: &RemoteTarget,
         instance: &str,
         function: &str,
-        params: Vec<Val>,
+        params: Message,
         types: &FunctionType,
-    ) -> Result<Vec<Val>, RemoteError> {
+    ) -> Result<Message, RemoteError> {
         let encoding = |reason: String| RemoteError::Encoding { reason };
         let types = FuncTy::from_component(types).map_err(|e| encoding(e.to_string()))?;
-        let all = || types.params.iter().chain(types.results.iter());
-        if all().any(|ty| ty.has_async() || ty.has_resource()) {
+        if types.has_resource() {
             return Err(encoding(format!(
-                "`{function}` of `{instance}` takes or returns a resource, stream or future, \
-                 which only the standard interfaces carry between hosts; run both components on \
-                 one host"
+                "`{function}` of `{instance}` takes or returns a resource, which only the standard \
+                 interfaces carry between hosts"
             )));
         }
-        let called = self
-            .call_values(to, instance, function, &params, &types)
-            .await;
+        let function = Function {
+            to,
+            instance,
+            name: function,
+        };
+        let called = self.call_message(function, params, &types).await;
         called.map_err(|error| remote_error(to, error))
     }
 

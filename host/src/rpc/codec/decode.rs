@@ -63,6 +63,26 @@ impl Decoder {
         decoder
     }
 
+    /// A decoder for one tuple that begins with bytes which are here already.
+    ///
+    /// # Errors
+    /// [`CodecError::TooLarge`] when those alone are too many.
+    pub(crate) fn resume(
+        types: &Arc<[Ty]>,
+        limits: Limits,
+        bytes: BytesMut,
+    ) -> Result<Self, CodecError> {
+        let limit = limits.bytes;
+        if bytes.len() > limit {
+            return Err(CodecError::TooLarge { limit });
+        }
+        Ok(Self {
+            fed: bytes.len(),
+            buf: bytes,
+            ..Self::new(types, limits)
+        })
+    }
+
     /// Takes the next piece; true once the value is complete. Bytes after it are ignored.
     ///
     /// # Errors
@@ -96,6 +116,16 @@ impl Decoder {
         self.done
             .map(|values| (values, self.pending))
             .ok_or(CodecError::Truncated)
+    }
+
+    /// The values, and the bytes after them.
+    ///
+    /// # Errors
+    /// [`CodecError::Truncated`] when the value is not complete.
+    pub(crate) fn finish_with_rest(mut self) -> Result<(Vec<Val>, BytesMut), CodecError> {
+        self.feed(&[])?;
+        let values = self.done.ok_or(CodecError::Truncated)?;
+        Ok((values, self.buf))
     }
 
     /// Reads one leaf or opens one level; false when bytes are missing.

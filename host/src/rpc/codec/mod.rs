@@ -11,6 +11,7 @@
 //! `list<u8>` (an opaque handle), a stream as a list (empty: its elements come on an index path),
 //! a future as an option (none: its value comes on an index path).
 
+mod chunks;
 mod decode;
 mod encode;
 mod frame;
@@ -21,6 +22,7 @@ mod wire;
 #[cfg(test)]
 pub(super) mod tests;
 
+pub(crate) use chunks::{Chunks, write_chunks};
 pub use decode::{Decoded, Decoder, decode_all};
 pub use encode::{Encoder, encode_all};
 pub use ty::{FuncTy, Ty};

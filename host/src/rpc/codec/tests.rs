@@ -11,7 +11,7 @@ fn names(n: usize) -> Arc<[String]> {
 }
 
 /// Any type, a few levels deep.
-fn any_ty() -> impl Strategy<Value = Ty> {
+pub(super) fn any_ty() -> impl Strategy<Value = Ty> {
     let leaf = prop_oneof![
         Just(Ty::Bool),
         Just(Ty::S8),

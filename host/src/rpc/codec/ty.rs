@@ -153,6 +153,13 @@ pub struct FuncTy {
 }
 
 impl FuncTy {
+    /// Whether a resource is somewhere in the type.
+    #[must_use]
+    pub fn has_resource(&self) -> bool {
+        let mut all = self.params.iter().chain(self.results.iter());
+        all.any(Ty::has_resource)
+    }
+
     /// The type as a component declares it.
     ///
     /// # Errors

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Endpoint, Handler, Refusal, ServerOptions, trace};
-use crate::rpc::codec::{FuncTy, encode_all};
+use crate::capability::pipe::Message;
+use crate::rpc::codec::{Encoder, FuncTy};
 use crate::rpc::exchange::Source;
+use crate::rpc::pipes::{Downloads, Uploads};
 use crate::rpc::transport::Incoming;
-use crate::runtime::{CallContext, RunningComponent};
+use crate::runtime::{CallContext, RunningComponent, obstacle};
 
 /// Instances served in another form, or only of use to the runtime itself.
 const NOT_PLAIN: [&str; 4] = [
@@ -26,7 +28,7 @@ struct Function {
     types: FuncTy,
 }
 
-/// Every function of a component that takes and returns plain values.
+/// Every function of a component that takes and returns what can travel.
 pub(super) fn endpoints(component: &Arc<RunningComponent>) -> Vec<Endpoint> {
     let mut endpoints = Vec::new();
     for export in component.exports() {
@@ -35,21 +37,19 @@ pub(super) fn endpoints(component: &Arc<RunningComponent>) -> Vec<Endpoint> {
         if NOT_PLAIN.contains(&plain_name) {
             continue;
         }
-        let types = FuncTy::from_component(&export.ty).ok().filter(|types| {
-            !types
-                .params
-                .iter()
-                .chain(types.results.iter())
-                .any(|ty| ty.has_async() || ty.has_resource())
-        });
-        let Some(types) = types else {
-            tracing::warn!(
-                component = %component.id(),
-                instance = name,
-                function = export.function,
-                "not served to other hosts: it takes or returns a resource, stream or future"
-            );
-            continue;
+        let types = match (obstacle(&export.ty), FuncTy::from_component(&export.ty)) {
+            (None, Ok(types)) => types,
+            (what, types) => {
+                let what = what.or_else(|| Some(types.err()?.to_string()));
+                tracing::warn!(
+                    component = %component.id(),
+                    instance = name,
+                    function = export.function,
+                    "not served to other hosts: it takes or returns a {}",
+                    what.unwrap_or_default()
+                );
+                continue;
+            }
         };
         endpoints.push(Endpoint {
             instance: export.instance.clone(),
@@ -76,19 +76,42 @@ impl Handler for Function {
             pause_max: Some(options.params_pause_max),
         };
         let received = source.values(&self.types.params, options.limits).await?;
-        let (params, _) = received.ok_or_else(|| Refusal("it came without parameters".into()))?;
+        let (values, pending) =
+            received.ok_or_else(|| Refusal("it came without parameters".into()))?;
+        let (downloads, pipes) = Downloads::begin(pending, options.limits, |path| call.param(path));
         let cx = CallContext {
             trace: trace(call.headers()),
             ..CallContext::default()
         };
         let results = self
             .component
-            .call(cx, self.instance.as_deref(), &self.name, &params)
+            .exchange(
+                cx,
+                self.instance.as_deref(),
+                &self.name,
+                Message { values, pipes },
+            )
             .await
             .map_err(|error| Refusal(error.to_string()))?;
-        let bytes = encode_all(&self.types.results, &results)
+        let mut encoder = Encoder::default();
+        encoder
+            .tuple(&self.types.results, &results.values)
             .map_err(|error| Refusal(format!("its results do not fit: {error}")))?;
-        call.answer(bytes.into(), &[]).await?;
+        let paths: Vec<_> = encoder
+            .pending
+            .iter()
+            .map(|(path, _)| path.clone())
+            .collect();
+        let senders = call.answer(encoder.bytes.into(), &paths).await?;
+        let (mut pipes, mut uploads) = (results.pipes, Uploads::default());
+        for ((path, ty), sender) in encoder.pending.into_iter().zip(senders) {
+            let at = pipes.iter().position(|pipe| pipe.path == path.0);
+            uploads.begin(at.map(|at| pipes.swap_remove(at)), ty, sender);
+        }
+        uploads.ended().await;
+        if !downloads.ended().await {
+            call.leave_unread();
+        }
         Ok(())
     }
 }

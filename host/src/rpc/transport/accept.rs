@@ -6,8 +6,8 @@ use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 
 use super::call::with_prefixes;
-use super::sender::publish_later_with;
-use super::session::{REASON, REASON_BYTES_MAX, Session, offers_flow};
+use super::sender::{publish_later, publish_later_with};
+use super::session::{CANCEL, REASON, REASON_BYTES_MAX, Session, offers_flow};
 use super::{FLOW_HEADER, PathReader, RpcError, Sender, Transport};
 use crate::rpc::codec::Path;
 
@@ -127,6 +127,13 @@ impl Incoming {
         self.reason = Some(reason.into());
     }
 
+    /// Tells a caller of ours that the rest of its streams is not read.
+    pub fn leave_unread(&self) {
+        if let Some(peer) = self.session.flowing_peer() {
+            publish_later(&self.session, [format!("{peer}.{CANCEL}")]);
+        }
+    }
+
     /// Tells when the caller has gone or given up, without borrowing the call.
     #[must_use]
     pub fn watch(&self) -> Watch {
@@ -145,6 +152,10 @@ impl Incoming {
 pub struct Watch(Arc<Session>);
 
 impl Watch {
+    pub(super) fn new(session: Arc<Session>) -> Self {
+        Self(session)
+    }
+
     /// Waits until the call has failed.
     pub async fn failed(&self) -> RpcError {
         self.0.failed().await

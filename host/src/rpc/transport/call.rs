@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::sender::publish_later;
 use super::session::{CANCEL, Session};
-use super::{FLOW_HEADER, HANDSHAKE_TIMEOUT, PathReader, RpcError, Sender, Transport};
+use super::{FLOW_HEADER, HANDSHAKE_TIMEOUT, PathReader, RpcError, Sender, Transport, Watch};
 use crate::rpc::codec::Path;
 
 /// How long the end markers of a call that was dropped before its handshake are still owed.
@@ -138,6 +138,12 @@ impl Call {
     #[must_use]
     pub fn result(&self, path: &Path) -> PathReader {
         PathReader::new(self.session.clone(), format!("results.{path}"), None)
+    }
+
+    /// Tells when the callee has gone or given up, without borrowing the call.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch::new(self.session.clone())
     }
 
     /// Ends the call without cancelling it: all results are there, or read by somebody who holds a

@@ -9,6 +9,7 @@ use proto::link::Link;
 use wasmtime::component::Val;
 
 use super::*;
+use crate::capability::pipe::Message;
 use crate::capability::{
     Builtins, FunctionType, HttpBody, HttpError, Remote, RemoteError, RemoteTarget, blobstore,
     keyvalue, messaging,
@@ -43,11 +44,11 @@ impl Remote for Elsewhere {
         to: &RemoteTarget,
         _instance: &str,
         _function: &str,
-        _params: Vec<Val>,
+        _params: Message,
         _types: &FunctionType,
-    ) -> Result<Vec<Val>, RemoteError> {
+    ) -> Result<Message, RemoteError> {
         match to.target.as_str() {
-            "far" => Ok(vec![Val::U32(42)]),
+            "far" => Ok(vec![Val::U32(42)].into()),
             _ => Err(RemoteError::NoResponder {
                 target: to.target.clone(),
             }),
