@@ -229,7 +229,12 @@ pub fn map(pairs: &[(&str, &str)]) -> std::collections::BTreeMap<String, String>
 /// # Panics
 /// When a name is none.
 #[must_use]
-pub fn link(source: &str, target: &str, name: &str, interfaces: &[&str]) -> wasmcloud_control_interface::Link {
+pub fn link(
+    source: &str,
+    target: &str,
+    name: &str,
+    interfaces: &[&str],
+) -> wasmcloud_control_interface::Link {
     wasmcloud_control_interface::Link::builder()
         .source_id(source)
         .target(target)

@@ -268,6 +268,7 @@ async fn a_component_that_cannot_start_is_announced_with_its_reason() -> Result 
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
 async fn labels_change_while_a_host_runs() -> Result {
     let lab = Lab::start(&[&["zone=a"]]).await?;
     let (control, host) = (&lab.control, lab.host(0));

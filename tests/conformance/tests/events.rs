@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use conformance::{Lab, Result, SETTLED, hello, link, map, shapes};
+use conformance::{Lab, Result, SETTLED, hello, link, shapes};
 use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread")]

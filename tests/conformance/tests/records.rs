@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use conformance::{Lab, Result, SETTLED, link, map};
+use conformance::{Lab, Result, SETTLED, link};
 use harness::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,7 +41,7 @@ async fn links_are_put_listed_and_deleted() -> Result {
     );
     lab.event("linkdef_set_failed", |data| data["target"] == "other")
         .await?;
-    let bad = Link::builder()
+    let bad = wasmcloud_control_interface::Link::builder()
         .source_id("web")
         .target("kv2")
         .name("spare")
@@ -147,5 +147,3 @@ async fn configurations_are_put_read_and_deleted() -> Result {
     assert!(!answer.succeeded(), "a name with a dot is no config name");
     Ok(())
 }
-
-#[tokio::test(flavor = "multi_thread")]

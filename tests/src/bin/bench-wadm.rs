@@ -268,8 +268,9 @@ impl Bench {
         let broken = "registry.example/broken:1";
         self.hosts.fail(broken, Some("401 Unauthorized"));
         let before = self.hosts.received_count();
-        // One host alone fits, so the times are those of one component on one host.
-        let host = self.hosts.ids()[0].clone();
+        // One host alone fits, so the times are those of one component on one host. The first ones
+        // were killed.
+        let host = self.hosts.ids().pop().context("no hosts")?;
         self.hosts.label(&host, "only", "here").await;
         let manifest = manifest("broken", 1, 1).replace(
             "{instances: 1}",
@@ -293,6 +294,7 @@ impl Bench {
                 )
             })
             .collect();
+        anyhow::ensure!(!attempts.is_empty(), "the bad image was never tried");
         print(
             "attempts at a bad image",
             format!(
