@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
 use wasmtime::component::Val;
 
 use super::ServeHandle;
@@ -45,9 +44,6 @@ impl Bench {
         let (source, first) = last.run_linked("source", SOURCE, None).await;
         let link = Some((INTERFACE, "source"));
         let (relay, second) = all[0].run_linked("relay", RELAY, link).await;
-        for host in &all {
-            settled(host).await;
-        }
         Self {
             _nats: nats,
             driver,
@@ -85,19 +81,6 @@ impl Bench {
         let ended = tokio::time::timeout(PATIENCE, idle).await;
         assert!(ended.is_ok(), "calls are still under way");
     }
-}
-
-/// Waits until NATS knows of everything that the host has subscribed to.
-async fn settled(host: &Host) {
-    let client = host.transport.client();
-    let inbox = client.new_inbox();
-    let mut echo = client.subscribe(inbox.clone()).await.expect("subscribed");
-    client
-        .publish(inbox, Bytes::new())
-        .await
-        .expect("published");
-    let heard = tokio::time::timeout(PATIENCE, echo.next()).await;
-    assert!(heard.expect("in time").is_some());
 }
 
 /// An empty stream or future as the only parameter, and its writer.
@@ -356,7 +339,6 @@ async fn a_host_that_dies_breaks_its_streams_off() {
     doomed.spawn(async move {
         let host = Host::join(&theirs).await;
         let _running = host.run_linked("source", SOURCE, None).await;
-        settled(&host).await;
         ready.send(()).expect("the test waits");
         std::future::pending::<()>().await;
     });
@@ -366,7 +348,6 @@ async fn a_host_that_dies_breaks_its_streams_off() {
     let (relay, _serving) = host.run_linked("relay", RELAY, link).await;
     let export = relay.exports().iter().find(|e| e.function == "count");
     let ty = export.expect("an export").ty.clone();
-    settled(&host).await;
     let params = vec![Val::U32(u32::MAX)].into();
     let called = host
         .client

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::StreamExt as _;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use proto::id::{ComponentId, Lattice, LinkName};
@@ -90,7 +92,18 @@ impl Host {
         });
         self.directory.insert_component(component.clone());
         let handle = self.server.serve(component.clone()).await.unwrap();
+        self.settled().await;
         (component, handle)
+    }
+
+    /// Waits until NATS knows of everything that this host has subscribed to.
+    async fn settled(&self) {
+        let client = self.transport.client();
+        let inbox = client.new_inbox();
+        let mut echo = client.subscribe(inbox.clone()).await.unwrap();
+        client.publish(inbox, Bytes::new()).await.unwrap();
+        let heard = tokio::time::timeout(Duration::from_secs(30), echo.next()).await;
+        assert!(heard.expect("in time").is_some());
     }
 }
 
