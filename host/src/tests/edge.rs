@@ -131,7 +131,7 @@ async fn what_was_commanded_meanwhile_is_not_restored() {
     // Time enough for everything else that was restored, had there been anything.
     for count in 5..10 {
         manage(&client, &second, "app-c", count).await;
-        let counts = async || components().await.split(' ').last().map(str::to_owned);
+        let counts = async || components().await.split(' ').next_back().map(str::to_owned);
         eventually(Some(format!("app-c*{count}")), counts).await;
     }
     assert_eq!(components().await, "app-a*1 app-c*9");

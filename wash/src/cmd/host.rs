@@ -161,11 +161,13 @@ fn managed(inventory: &HostInventory) -> Vec<String> {
             .and_then(|marks| marks.get(MANAGED_BY))
             .is_some_and(|by| by == MANAGER)
     };
-    let components = inventory.components.iter().filter_map(|component| {
-        ours(component.annotations.as_ref()).then(|| component.id.to_string())
-    });
-    let providers = inventory.providers.iter().filter_map(|provider| {
-        ours(provider.annotations.as_ref()).then(|| provider.id.to_string())
-    });
+    let components = inventory.components.iter();
+    let components = components
+        .filter(|component| ours(component.annotations.as_ref()))
+        .map(|component| component.id.to_string());
+    let providers = inventory.providers.iter();
+    let providers = providers
+        .filter(|provider| ours(provider.annotations.as_ref()))
+        .map(|provider| provider.id.to_string());
     components.chain(providers).collect()
 }
