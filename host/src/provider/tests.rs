@@ -9,6 +9,7 @@ use std::time::Instant;
 use futures::StreamExt;
 use proto::link::{InterfaceLinkDefinition, Link};
 use proto::provider::HostData;
+use proto::subject::ProviderSubject;
 
 use super::*;
 use crate::capability::testing::Server as NatsServer;
@@ -199,11 +200,8 @@ async fn a_provider_that_dies_is_back_with_what_is_true_now() {
 async fn a_provider_hears_of_links_config_health_and_its_end() {
     let bench = Bench::start().await;
     // What the provider's own library would do, from here.
-    let mut heard = bench
-        .client
-        .subscribe("wasmbus.rpc.default.>")
-        .await
-        .unwrap();
+    let all = ProviderSubject::all(&Lattice::default());
+    let mut heard = bench.client.subscribe(all.clone()).await.unwrap();
     let (_cx, provider) = bench.provider(Settings::default()).await;
     let data = bench.started(0).await;
     let xkey = proto::xkey::from_seed(&data.provider_xkey_private_key)
@@ -222,7 +220,7 @@ async fn a_provider_hears_of_links_config_health_and_its_end() {
             .unwrap();
         let subject = message
             .subject
-            .strip_prefix("wasmbus.rpc.default.")
+            .strip_prefix(all.trim_end_matches('>'))
             .unwrap()
             .to_owned();
         if subject.ends_with("linkdefs.put") {
