@@ -75,8 +75,8 @@ pub struct NotEmpty {
 impl Advice for NotEmpty {
     fn hint(&self) -> Option<String> {
         Some(
-            "it goes on moving; `wash app status` says what has nowhere to go, \
-             `wash host uncordon` ends it"
+            "see with `wash app status` what has nowhere to go; what can, goes on moving until \
+             `wash host uncordon`"
                 .into(),
         )
     }
