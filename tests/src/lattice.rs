@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::process::Process;
 use crate::program;
+use crate::road::Road;
 use crate::servers::{Nats, free_port};
 use crate::wait::{eventually, until};
 
@@ -36,6 +37,8 @@ pub struct HostProcess {
     pub id: String,
     /// The port of its default ingress (`--http-addr`).
     pub http_port: u16,
+    /// Its way to NATS, if it was started with one that can be cut.
+    pub road: Option<Road>,
     /// The arguments it was started with, to start it again.
     arguments: Vec<String>,
     name: String,
@@ -110,6 +113,24 @@ impl Lattice {
         labels: &[&str],
         more: &[&str],
     ) -> anyhow::Result<usize> {
+        self.start_host_on(None, labels, more).await
+    }
+
+    /// Starts a host with labels, whose way to NATS can be cut.
+    ///
+    /// # Errors
+    /// When it does not answer the lattice.
+    pub async fn start_host_on_a_road(&mut self, labels: &[&str]) -> anyhow::Result<usize> {
+        let road = Road::to(self.nats.port()).await?;
+        self.start_host_on(Some(road), labels, &[]).await
+    }
+
+    async fn start_host_on(
+        &mut self,
+        road: Option<Road>,
+        labels: &[&str],
+        more: &[&str],
+    ) -> anyhow::Result<usize> {
         let name = format!("host-{}", self.hosts.len());
         let http_port = free_port()?;
         let data = self.folder.path().join(&name);
@@ -122,7 +143,8 @@ impl Lattice {
             data.display().to_string(),
             "--allow-file-load".into(),
         ];
-        arguments.extend(self.nats.access().host(self.nats.port()));
+        let nats_port = road.as_ref().map_or(self.nats.port(), Road::port);
+        arguments.extend(self.nats.access().host(nats_port));
         for label in labels {
             arguments.extend(["--label".to_owned(), (*label).to_owned()]);
         }
@@ -134,6 +156,7 @@ impl Lattice {
             process,
             id,
             http_port,
+            road,
             arguments,
             name,
         });
@@ -146,11 +169,9 @@ impl Lattice {
     /// When it does not answer the lattice.
     pub async fn restart_host(&mut self, index: usize) -> anyhow::Result<()> {
         self.hosts[index].process.kill();
-        let (name, arguments) = (
-            self.hosts[index].name.clone(),
-            self.hosts[index].arguments.clone(),
-        );
-        let http_port = self.hosts[index].http_port;
+        let host = &mut self.hosts[index];
+        let (name, arguments) = (host.name.clone(), host.arguments.clone());
+        let (http_port, road) = (host.http_port, host.road.take());
         let known: Vec<String> = self.hosts.iter().map(|host| host.id.clone()).collect();
         let process = self.spawn_host(&name, &arguments)?;
         let own = known[index].clone();
@@ -160,6 +181,7 @@ impl Lattice {
             process,
             id,
             http_port,
+            road,
             arguments,
             name,
         };

@@ -7,6 +7,7 @@ pub mod access;
 pub mod lattice;
 pub mod operator;
 pub mod process;
+pub mod road;
 pub mod servers;
 pub mod standin;
 pub mod wait;
@@ -15,6 +16,7 @@ pub use access::{Access, Who};
 pub use lattice::{HostProcess, Lattice};
 pub use operator::{Operator, Permissions};
 pub use process::Process;
+pub use road::Road;
 pub use servers::{Nats, Redis, Registry};
 pub use wait::{eventually, until};
 

@@ -53,7 +53,7 @@ impl Faults {
         self.count += 1;
         let host = self.dice.roll(lattice.hosts.len());
         let controller = self.dice.roll(lattice.wadm.len());
-        match self.dice.roll(9) {
+        match self.dice.roll(10) {
             0 => self.kill_host(lattice, host),
             1 => {
                 self.revive(lattice).await?;
@@ -77,7 +77,8 @@ impl Faults {
                 self.rest(0, 3).await;
                 lattice.nats.restart().await?;
             }
-            6 | 7 => {
+            6 => self.cut_off(lattice, host).await,
+            7 | 8 => {
                 let app = self.dice.roll(apps.len());
                 say("change application", app);
                 apps.change(lattice, app).await?;
@@ -113,6 +114,18 @@ impl Faults {
             lattice.restart_host(host).await?;
         }
         Ok(())
+    }
+
+    /// Cuts a host off for a while: it goes on working and nobody hears of it.
+    async fn cut_off(&mut self, lattice: &Lattice, host: usize) {
+        if let Some(road) = &lattice.hosts[host].road
+            && !self.dead.contains(&host)
+        {
+            say("cut off host", host);
+            road.cut();
+            self.rest(2, 8).await;
+            road.mend();
+        }
     }
 
     /// Stops a process for a while: it hears nothing, says nothing, and wakes up with old ideas.

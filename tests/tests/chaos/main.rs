@@ -1,5 +1,5 @@
-//! Real processes under fire: hosts, controllers and NATS are killed, stopped and started again while
-//! applications change; afterwards everything is as deployed, and then nothing more is sent.
+//! Real processes under fire: hosts, controllers and NATS are killed, stopped and started again and
+//! hosts cut off while applications change; afterwards everything is as deployed, and then nothing more is sent.
 //!
 //! `CHAOS_SECONDS` says for how long (20 in `make test`), `CHAOS_SEED` repeats a run's choices.
 
@@ -49,7 +49,7 @@ async fn after_any_faults_the_lattice_is_as_deployed_and_silent() -> anyhow::Res
     }
     for number in 0..HOSTS {
         lattice
-            .start_host(&[&format!("zone=z{}", number % ZONES)])
+            .start_host_on_a_road(&[&format!("zone=z{}", number % ZONES)])
             .await?;
     }
     let mut apps = Apps::new(&lattice, APPLICATIONS)?;
