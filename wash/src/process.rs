@@ -137,7 +137,8 @@ mod tests {
     #[tokio::test]
     async fn a_child_that_ignores_us_is_ended_anyway() {
         let mut child = std::process::Command::new("sh")
-            .args(["-c", "trap '' TERM; echo ready; while :; do sleep 1; done"])
+            .args(["-c", "trap '' TERM; echo ready; read -r never"])
+            .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
