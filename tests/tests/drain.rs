@@ -88,11 +88,11 @@ async fn a_cordoned_host_keeps_what_it_has_and_gets_nothing_new() -> anyhow::Res
     settles_at(&lattice, [1, 1]).await?;
     let kept = lattice.hosts[first].id.clone();
     lattice.wash_ok(&["host", "cordon", &id]).await?;
-    lattice.wash_ok(&["host", "drain", &id]).await?;
-    settles_at(&lattice, [2, 0]).await?;
+    deploy(&lattice, 4).await?;
+    settles_at(&lattice, [3, 1]).await?;
 
     lattice.wash_ok(&["host", "uncordon", &id]).await?;
-    settles_at(&lattice, [1, 1]).await?;
+    settles_at(&lattice, [2, 2]).await?;
     lattice.wash_ok(&["host", "cordon", &kept]).await?;
     lattice.wash_ok(&["app", "undeploy", "hello"]).await?;
     settles_at(&lattice, [0, 0]).await?;

@@ -358,6 +358,10 @@ impl Placement<'_> {
         } else {
             spread.count
         };
+        let held = self.hold_back(cx, spread, &mut slots, count);
+        let (Ok(hosts @ 1..), count) = (u32::try_from(slots.len()), count - held) else {
+            return held;
+        };
         let (base, extra) = (count / hosts, count % hosts);
         let used = if base > 0 {
             slots.len()
@@ -387,6 +391,34 @@ impl Placement<'_> {
             }
             self.add(slot.host, share, spread);
         }
-        count
+        held + count
+    }
+
+    /// Cordoned hosts that have less than an even share keep what they have, and the others take the
+    /// rest; what they keep.
+    fn hold_back(
+        &mut self,
+        cx: &Context<'_>,
+        spread: &SpreadWant,
+        slots: &mut Vec<Slot>,
+        count: u32,
+    ) -> u32 {
+        let mut held = 0;
+        while cx.any_cordoned && !slots.is_empty() {
+            let hosts = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+            let even = (count - held).div_ceil(hosts);
+            let Some(at) = slots
+                .iter()
+                .position(|slot| slot.effective < even && cx.hosts[slot.host].cordoned())
+            else {
+                break;
+            };
+            let slot = slots.swap_remove(at);
+            if slot.effective > 0 {
+                self.add(slot.host, slot.effective, spread);
+            }
+            held += slot.effective;
+        }
+        held
     }
 }

@@ -131,17 +131,12 @@ async fn a_spinning_guest_is_ended_and_others_run_meanwhile() {
     // On one thread: the guest has to give way for the other call to run at all.
     let spin = tokio::spawn(async move { ops(&other, "spin", &[]).await });
     tokio::task::yield_now().await;
-    let before = std::time::Instant::now();
     assert!(
         ops(&component, "add", &[Val::U32(1), Val::U32(1)])
             .await
             .is_ok()
     );
-    assert!(
-        before.elapsed() < Duration::from_millis(1000),
-        "{:?}",
-        before.elapsed()
-    );
+    assert!(!spin.is_finished(), "the other call had to wait for it");
     let error = spin.await.unwrap().unwrap_err();
     assert!(matches!(error, CallError::Deadline { .. }), "{error}");
 }

@@ -123,6 +123,18 @@ fn instances_spread_by_weight_over_groups_and_evenly_inside_them() {
             "h1: web=2 | h2: web=2",
         ),
         (
+            "and get no more when more is wanted",
+            "web=6",
+            "h1 lattice.cordon=true: web=1 | h2: web=1 | h3:",
+            "h1: web=1 | h2: web=3 | h3: web=2",
+        ),
+        (
+            "not even when there is no other host",
+            "web=4",
+            "h1 lattice.cordon=true: web=2",
+            "h1: web=2",
+        ),
+        (
             "drained hosts lose what they have",
             "web=4",
             "h1 lattice.drain=true: web=4 | h2:",

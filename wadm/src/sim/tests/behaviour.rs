@@ -77,6 +77,18 @@ fn a_killed_host_is_replaced_within_five_seconds() {
 }
 
 #[test]
+fn what_was_given_up_does_not_come_back_when_its_replacement_fails_too() {
+    let mut world = calm(1, 3, 1);
+    deploy(&mut world, "shop", Some(app("shop", 3, "web:1")));
+    settle(&mut world, 5000);
+    world.hosts[1].refuses = true;
+    deploy(&mut world, "shop", Some(app("shop", 6, "web:2")));
+    let commands = commands_in(&mut world, 60_000);
+    assert_eq!(world.tally.broken, None, "{}", world.trace());
+    assert!(commands < 40, "{commands} commands\n{}", world.trace());
+}
+
+#[test]
 fn a_host_that_dies_before_its_first_pulse_is_missed_as_soon_as_any_other() {
     for life in [5, 100, 500, 900] {
         let mut world = calm(1, 2, 1);
